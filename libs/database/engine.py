@@ -1,0 +1,119 @@
+"""Engines and transactions: as a tenant, behind the wall, or as maintenance, which sees every tenant's ids and states only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from asyncpg.exceptions import PostgresConnectionError
+from pydantic import SecretStr
+from sqlalchemy import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from libs.settings.database import DatabaseSettings, MigrationSettings, tls_context
+
+CONNECT_TIMEOUT_SECONDS = 5
+COMMAND_TIMEOUT_SECONDS = 20
+PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
+
+
+class Database:
+    """The two ways into PostgreSQL that a program has."""
+
+    def __init__(self, tenants: AsyncEngine, maintenance: AsyncEngine) -> None:
+        self._tenants = tenants
+        self._maintenance = maintenance
+
+    @classmethod
+    def open(cls, settings: DatabaseSettings) -> Database:
+        tls = tls_context(settings.database_tls, settings.database_ca_file)
+        return cls(
+            _engine(settings.database_url, settings.database_password, tls, pool=settings.database_pool_size),
+            _engine(settings.database_maintenance_url, settings.database_maintenance_password, tls, pool=4),
+        )
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which this tenant's rows are all there is."""
+        opening = f"BEGIN; SELECT set_config('app.tenant_id', '{UUID(str(tenant_id))}', true)"
+        async with _transaction(self._tenants, opening) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def maintenance(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction across tenants: ids, states and times, no content."""
+        async with _transaction(self._maintenance, "BEGIN") as connection:
+            yield connection
+
+    async def close(self) -> None:
+        await self._tenants.dispose()
+        await self._maintenance.dispose()
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[AsyncConnection]:
+    """BEGIN and the tenant go out in one message, COMMIT in another: two round trips around the work.
+
+    The engine is in autocommit mode, so that SQLAlchemy adds no statements of its own.
+    """
+    async with engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            await driver.execute(opening)
+            yield connection
+            await driver.execute("COMMIT")
+        except BaseException:
+            await asyncio.shield(_abandon(connection, driver))
+            raise
+
+
+async def _abandon(connection: AsyncConnection, driver: Any) -> None:
+    """Roll back, or give up the connection when even that does not work."""
+    try:
+        await driver.execute("ROLLBACK", timeout=2)
+    except (Exception, asyncio.CancelledError):
+        await connection.invalidate()
+
+
+def _engine(url: str, password: SecretStr | None, tls: Any, *, pool: int) -> AsyncEngine:
+    return create_async_engine(
+        _address(url, password),
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=CONNECT_TIMEOUT_SECONDS,
+        pool_use_lifo=True,
+        pool_reset_on_return=None,
+        json_serializer=_dump,
+        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS, "ssl": tls},
+    )
+
+
+def open_migration_engine(settings: MigrationSettings) -> AsyncEngine:
+    """The owner's engine, with ordinary transactions."""
+    tls = tls_context(settings.database_tls, settings.database_ca_file)
+    address = _address(settings.database_migration_url, settings.database_migration_password)
+    return create_async_engine(address, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "ssl": tls})
+
+
+def _address(url: str, password: SecretStr | None) -> URL:
+    address = make_url(url).set(drivername="postgresql+asyncpg")
+    return address.set(password=password.get_secret_value()) if password else address
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether an error of a statement means that PostgreSQL is away, not that the statement is wrong."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (PostgresConnectionError, ConnectionError, OSError, TimeoutError)):
+            return True
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return False

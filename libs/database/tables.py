@@ -1,0 +1,270 @@
+"""The tables, as SQLAlchemy metadata: what queries are built from and what `alembic check` compares; policies and grants are in migrations."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+NOW = text("clock_timestamp()")
+NEW_ID = text("uuidv7()")
+
+
+def _time(name: str, *, now: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=not now, server_default=NOW if now else None)
+
+
+def _count(name: str, kind: type[TypeEngine[int]] = Integer) -> Column[int]:
+    return Column(name, kind, nullable=False, server_default=text("0"))
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Uuid, nullable=False, server_default=NEW_ID),
+    Column("slug", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'active'")),
+    _time("created_at", now=True),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("slug", name="tenants_slug_key"),
+    CheckConstraint("status IN ('active', 'suspended')", name="tenants_status"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False, server_default=NEW_ID),
+    Column("slug", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=text("''")),
+    Column("promoted_version", Integer),
+    _time("archived_at"),
+    _time("created_at", now=True),
+    Column("created_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "slug", name="agents_tenant_id_slug_key"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="agents_tenant_id_fkey"),
+    ForeignKeyConstraint(
+        ["tenant_id", "id", "promoted_version"],
+        ["agent_versions.tenant_id", "agent_versions.agent_id", "agent_versions.number"],
+        name="agents_promoted_version_fkey",
+        use_alter=True,
+    ),
+)
+
+agent_versions = Table(
+    "agent_versions",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("agent_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("spec", Text, nullable=False),  # JSON text as received: jsonb would reorder its keys
+    _time("created_at", now=True),
+    Column("created_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "agent_id", "number"),
+    UniqueConstraint("tenant_id", "agent_id", "digest", name="agent_versions_digest_key"),
+    ForeignKeyConstraint(["tenant_id", "agent_id"], ["agents.tenant_id", "agents.id"], name="agent_versions_agent_fkey"),
+)
+
+RUN_STATES = (
+    "queued",
+    "running",
+    "waiting",
+    "pausing",
+    "paused",
+    "cancelling",
+    "completed",
+    "failed",
+    "cancelled",
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False, server_default=NEW_ID),
+    Column("agent_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'queued'")),
+    Column("waiting_for", Text),
+    Column("desired", Text, nullable=False, server_default=text("'run'")),
+    _count("control_seq"),
+    _count("control_seen"),
+    _count("last_seq"),
+    _count("turn"),
+    Column("log_version", SmallInteger, nullable=False, server_default=text("1")),
+    Column("input", Text),  # JSON text; null when it is an object of the store
+    Column("input_object", JSONB),
+    Column("output", Text),
+    Column("output_object", JSONB),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("labels", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("priority", SmallInteger, nullable=False, server_default=text("3")),
+    Column("limit_steps", Integer),
+    Column("limit_tokens", BigInteger),
+    Column("limit_cost", Numeric),
+    _count("input_tokens", BigInteger),
+    _count("cached_input_tokens", BigInteger),
+    _count("output_tokens", BigInteger),
+    _count("reasoning_tokens", BigInteger),
+    Column("cost", Numeric, nullable=False, server_default=text("0")),
+    Column("estimated", Boolean, nullable=False, server_default=text("false")),
+    _time("created_at", now=True),
+    _time("admitted_at"),
+    _time("started_at"),
+    _time("finished_at"),
+    _time("deadline_at"),
+    _time("next_check_at", now=True),
+    _count("checks"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "agent_id", "version"],
+        ["agent_versions.tenant_id", "agent_versions.agent_id", "agent_versions.number"],
+        name="runs_version_fkey",
+    ),
+    CheckConstraint(f"status IN ({', '.join(repr(state) for state in RUN_STATES)})", name="runs_status"),
+    CheckConstraint("desired IN ('run', 'paused', 'cancelled')", name="runs_desired"),
+    CheckConstraint(
+        "(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))", name="runs_finished"
+    ),
+    # Only columns that no step changes are indexed, so that steps update in place (HOT).
+    Index("runs_agent", "tenant_id", "agent_id", "id"),
+    Index("runs_created_by", "tenant_id", "created_by", "id"),
+    Index("runs_unfinished", "tenant_id", "id", postgresql_where=text("finished_at IS NULL")),
+    Index("runs_next_check", "next_check_at", postgresql_where=text("finished_at IS NULL")),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("version", SmallInteger, nullable=False, server_default=text("1")),
+    Column("key", Text),  # names an effect that may be recorded once, see libs.domain.events
+    Column("data", JSONB, nullable=False),
+    Column("refs", JSONB),  # JSON pointer into data -> object that holds the value
+    _time("at", now=True),
+    PrimaryKeyConstraint("tenant_id", "run_id", "seq"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="run_events_run_fkey", ondelete="CASCADE"
+    ),
+    Index(
+        "run_events_key", "tenant_id", "run_id", "key", unique=True, postgresql_where=text("key IS NOT NULL")
+    ),
+)
+
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'open'")),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Column("input_price", Numeric),  # USD per million tokens; null: the model is not priced
+    Column("cached_input_price", Numeric),
+    Column("output_price", Numeric),
+    _count("input_tokens", BigInteger),
+    _count("cached_input_tokens", BigInteger),
+    _count("output_tokens", BigInteger),
+    _count("reasoning_tokens", BigInteger),
+    Column("cost", Numeric, nullable=False, server_default=text("0")),
+    _time("opened_at", now=True),
+    _time("closed_at"),
+    PrimaryKeyConstraint("tenant_id", "run_id", "turn", "attempt"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="model_calls_run_fkey", ondelete="CASCADE"
+    ),
+    CheckConstraint("state IN ('open', 'settled', 'estimated', 'not_sent')", name="model_calls_state"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False, server_default=NEW_ID),
+    Column("run_id", Uuid),
+    Column("name", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    _time("created_at", now=True),
+    Column("created_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="artifacts_tenant_id_fkey"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="artifacts_run_fkey", ondelete="CASCADE"
+    ),
+    Index("artifacts_run", "tenant_id", "run_id", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),  # the nil UUID for platform operations
+    Column("subject", Text, nullable=False),
+    Column("operation", Text, nullable=False),  # method and route
+    Column("key", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("resource_id", Uuid),
+    Column("status", SmallInteger),
+    Column("location", Text),
+    Column("response", Text),
+    _time("created_at", now=True),
+    PrimaryKeyConstraint("tenant_id", "subject", "operation", "key"),
+    Index("idempotency_keys_created_at", "created_at"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    Column("calls", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    _time("started_at", now=True),
+    _time("seen_at", now=True),
+    PrimaryKeyConstraint("id"),
+)
+
+model_prices = Table(
+    "model_prices",
+    metadata,
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_price", Numeric, nullable=False),  # USD per million tokens
+    Column("cached_input_price", Numeric, nullable=False),
+    Column("output_price", Numeric, nullable=False),
+    _time("valid_from", now=True),
+    PrimaryKeyConstraint("provider", "model", "valid_from"),
+)

@@ -1,0 +1,82 @@
+"""What an agent is: its spec, validated once, when a version is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+from typing import Annotated, Any
+
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from libs.domain.tool_specs import ToolSpec
+
+MAX_INSTRUCTIONS = 100_000  # characters
+MAX_TOOLS = 64
+
+
+class Strict(BaseModel):
+    """A part of a spec: unknown fields are mistakes, not extensions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parameters(Strict):
+    """Sampling parameters, by their names in the OpenAI API."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: list[Annotated[str, Field(min_length=1, max_length=100)]] | None = Field(None, max_length=4)
+
+
+class Limits(Strict):
+    """What one run may use at the most; a limit that is reached ends the run as `budget_exceeded` or `deadline_exceeded`."""
+
+    steps: int | None = Field(None, ge=1, le=10_000, description="model calls that were answered")
+    tokens: int | None = Field(None, ge=1, le=10**12, description="input and output tokens together")
+    cost_usd: Decimal | None = Field(None, gt=0, le=10**9, allow_inf_nan=False)
+    seconds: int | None = Field(None, ge=1, le=366 * 86_400, description="from the moment the run was accepted")
+
+    def within(self, other: Limits) -> Limits:
+        """The tighter of two, limit by limit."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        tightest = {name: min((v for v in (mine[name], theirs[name]) if v is not None), default=None) for name in mine}
+        return Limits(**tightest)
+
+
+class AgentSpec(Strict):
+    """One version of an agent; immutable once made."""
+
+    model: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}/[^\s\x00-\x1f]{1,200}$", description="provider/name")
+    instructions: str = Field("", max_length=MAX_INSTRUCTIONS)
+    parameters: Parameters = Parameters()
+    tools: tuple[ToolSpec, ...] = Field((), max_length=MAX_TOOLS)
+    output_schema: dict[str, Any] | None = None
+    limits: Limits = Limits()
+
+    @field_validator("output_schema")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None:
+            try:
+                Draft202012Validator.check_schema(schema)
+            except SchemaError as error:
+                raise ValueError(f"is not a JSON Schema (2020-12): {error.message}") from error
+        return schema
+
+    @property
+    def provider(self) -> str:
+        return self.model.split("/", 1)[0]
+
+    @property
+    def model_name(self) -> str:
+        return self.model.split("/", 1)[1]
+
+
+def digest(spec: dict[str, Any]) -> str:
+    """The content digest of a spec: SHA-256 over its JSON with sorted keys."""
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""Errors with a meaning for the caller; each has a stable code, and the API maps them to problem details in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """One thing that is wrong with a request; `pointer` is a JSON pointer (RFC 6901) into the body."""
+
+    pointer: str
+    detail: str
+
+
+class DomainProblem(Exception):  # noqa: N818 - errors are named by what happened
+    """A request that the platform understood and declines."""
+
+    code = "internal"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class NotFound(DomainProblem):
+    code = "not_found"
+
+
+class Conflict(DomainProblem):
+    code = "conflict"
+
+
+class Forbidden(DomainProblem):
+    code = "forbidden"
+
+
+class Unauthenticated(DomainProblem):
+    code = "unauthenticated"
+
+
+class RunFinished(Conflict):
+    code = "run_finished"
+
+
+class AgentArchived(Conflict):
+    code = "agent_archived"
+
+
+class NoPromotedVersion(Conflict):
+    code = "no_promoted_version"
+
+
+class TenantSuspended(Forbidden):
+    code = "tenant_suspended"
+
+
+class PayloadTooLarge(DomainProblem):
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(DomainProblem):
+    code = "unsupported_media_type"
+
+
+class IdempotencyKeyReused(DomainProblem):
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInUse(Conflict):
+    code = "idempotency_key_in_use"
+
+
+class InvalidRequest(DomainProblem):
+    code = "invalid_request"
+
+    def __init__(self, detail: str, flaws: tuple[Flaw, ...] = ()) -> None:
+        super().__init__(detail)
+        self.flaws = flaws
+
+
+class DependencyUnavailable(DomainProblem):
+    """A part that this request really needs does not answer; nothing was lost, and `retry_after` is in seconds."""
+
+    code = "dependency_unavailable"
+
+    def __init__(self, dependency: str, detail: str, retry_after: int = 5) -> None:
+        super().__init__(detail)
+        self.dependency = dependency
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run ended as `failed`: a typed code and a sentence that helps."""
+
+    code: str
+    message: str = field(default="")

@@ -1,0 +1,15 @@
+"""Names derived from ids, the same everywhere."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+
+def workflow_id(tenant_id: UUID, run_id: UUID) -> str:
+    """The Temporal workflow of a run."""
+    return f"run/{tenant_id}/{run_id}"
+
+
+def effect_id(run_id: UUID, turn: int, index: int) -> str:
+    """Names one tool call over all its attempts; sent as Idempotency-Key. Never the provider's own id, which may repeat."""
+    return f"{run_id.hex}-{turn}-{index}"
