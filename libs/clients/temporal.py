@@ -1,0 +1,150 @@
+"""Temporal as the platform uses it: start a run's workflow, wake it, ask how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+
+from libs.contracts.workflow import AGENT_RUN, WAKE, RunRef, Wake
+from libs.domain.errors import DependencyUnavailable
+from libs.domain.ids import workflow_id
+from libs.settings.temporal import TemporalSettings
+
+CALL_TIMEOUT = timedelta(seconds=2)
+RECONNECT_SECONDS = 1.0  # at most one connection attempt in so long
+TENANT = SearchAttributeKey.for_keyword("TenantId")
+
+
+async def connect(settings: TemporalSettings) -> Client:
+    """A connected client; raises what the SDK raises when the server is away."""
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        tls=_tls(settings),
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+    )
+
+
+def _tls(settings: TemporalSettings) -> TLSConfig | bool:
+    def content(path: str | None) -> bytes | None:
+        return Path(path).read_bytes() if path else None
+
+    ca, certificate = content(settings.temporal_ca_file), content(settings.temporal_client_cert_file)
+    if ca or certificate:
+        key = content(settings.temporal_client_key_file)
+        return TLSConfig(server_root_ca_cert=ca, client_cert=certificate, client_private_key=key)
+    return settings.temporal_tls or settings.temporal_api_key is not None
+
+
+class Temporal:
+    """Starts and wakes workflows. It connects when first used, and again after a failure, never at construction."""
+
+    def __init__(self, settings: TemporalSettings, client: Client | None = None) -> None:
+        self._settings = settings
+        self._client = client
+        self._lock = asyncio.Lock()
+        self._failed_at = float("-inf")
+
+    @classmethod
+    def open(cls, settings: TemporalSettings) -> Temporal:
+        return cls(settings)
+
+    async def start_agent_run(self, run: RunRef, priority: int) -> None:
+        """Start the run's workflow; harmless when it runs already, since the log says where the run stands.
+
+        Raises:
+            DependencyUnavailable: Temporal did not answer; the reconciler will start it.
+        """
+        client = await self._connected()
+        try:
+            await client.start_workflow(
+                AGENT_RUN,
+                run,
+                id=_id(run),
+                task_queue=self._settings.temporal_task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, run.tenant_id)]),
+                priority=Priority(priority_key=priority, fairness_key=run.tenant_id),
+                rpc_timeout=CALL_TIMEOUT,
+            )
+        except RPCError as error:
+            raise _unavailable(error) from error
+
+    async def wake(self, run: RunRef, wake: Wake) -> bool:
+        """Signal the run's workflow; False when no workflow is open.
+
+        Raises:
+            DependencyUnavailable: Temporal did not answer; the reconciler will signal again.
+        """
+        client = await self._connected()
+        try:
+            await client.get_workflow_handle(_id(run)).signal(WAKE, wake, rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise _unavailable(error) from error
+        return True
+
+    async def status(self, run: RunRef) -> WorkflowExecutionStatus | None:
+        """How the run's workflow stands; None when there is none.
+
+        Raises:
+            DependencyUnavailable: Temporal did not answer.
+        """
+        client = await self._connected()
+        try:
+            return (await client.get_workflow_handle(_id(run)).describe(rpc_timeout=CALL_TIMEOUT)).status
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise _unavailable(error) from error
+
+    async def check(self) -> None:
+        """Raises DependencyUnavailable unless the frontend answers."""
+        client = await self._connected()
+        try:
+            alive = await client.service_client.check_health(timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            raise _unavailable(error) from error
+        if not alive:
+            raise DependencyUnavailable("temporal", "Temporal's frontend is not serving.")
+
+    async def _connected(self) -> Client:
+        if self._client is None:
+            async with self._lock:
+                if self._client is None:
+                    self._client = await self._connect()
+        return self._client
+
+    async def _connect(self) -> Client:
+        if time.monotonic() - self._failed_at < RECONNECT_SECONDS:
+            raise DependencyUnavailable("temporal", "Temporal cannot be reached.")
+        try:
+            return await asyncio.wait_for(connect(self._settings), CALL_TIMEOUT.total_seconds())
+        except (RuntimeError, RPCError, TimeoutError, OSError) as error:
+            self._failed_at = time.monotonic()
+            detail = f"Temporal cannot be reached at {self._settings.temporal_address}."
+            raise DependencyUnavailable("temporal", detail) from error
+
+
+def _id(run: RunRef) -> str:
+    return workflow_id(UUID(run.tenant_id), UUID(run.run_id))
+
+
+def _unavailable(error: RPCError) -> DependencyUnavailable:
+    return DependencyUnavailable("temporal", f"Temporal answered {error.status.name}.")
