@@ -52,12 +52,12 @@ class HttpToolSpec(_Declaration):
         default_factory=lambda: {"type": "object", "properties": {}},
         description="JSON Schema (2020-12) of the arguments, of type object",
     )
-    query: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field((), max_length=64)
+    query: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(default=(), max_length=64)
     headers: dict[str, str] = Field(default_factory=dict, max_length=32, description="sent with every call; no secrets")
-    timeout_seconds: float = Field(30.0, gt=0, le=3_600, allow_inf_nan=False, description="for the whole call")
-    max_response_bytes: int = Field(65_536, ge=1, le=1_048_576, description="what the model sees is cut here")
+    timeout_seconds: float = Field(default=30.0, gt=0, le=3_600, allow_inf_nan=False, description="for the whole call")
+    max_response_bytes: int = Field(default=65_536, ge=1, le=1_048_576, description="what the model sees is cut here")
     on_unknown: OnUnknown = OnUnknown.TELL_MODEL
-    queue: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="task queue of its own")
+    queue: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="task queue of its own")
 
     @field_validator("url")
     @classmethod
