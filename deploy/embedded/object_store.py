@@ -1,0 +1,100 @@
+"""SeaweedFS, all of it in one process, for its S3 interface."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from deploy.embedded.binaries import find_weed
+from deploy.embedded.ports import LOOPBACK, Ports
+from deploy.embedded.probes import http_request
+from deploy.embedded.processes import Program
+from deploy.embedded.state import StateDirectory, write_private
+
+BUCKET = "agent-runtime"
+# Longer paths of sockets are refused by the system.
+LONGEST_SOCKET_PATH = 100
+
+
+class ObjectStore:
+    """The SeaweedFS server of a state directory."""
+
+    name = "object-store"
+
+    def __init__(self, state: StateDirectory, ports: Ports) -> None:
+        self._state = state
+        # Each that is left out would be the same for two stacks; the admin part listens even when it is off.
+        self._ports = {
+            f"{part}.port{kind}": ports[f"object-store-{part}{kind}"]
+            for part in ("s3", "master", "volume", "filer", "admin")
+            for kind in ("", ".grpc")
+        }
+
+    @property
+    def _home(self) -> Path:
+        return self._state.path / "object-store"
+
+    def install(self) -> None:
+        self._state.directory("object-store")
+        self._state.directory("object-store/data")
+        write_private(self._home / "s3.json", json.dumps({"identities": [self._identity()]}))
+        options = {
+            "ip": LOOPBACK,
+            "ip.bind": LOOPBACK,
+            "dir": self._home / "data",
+            "bucket": BUCKET,
+            "s3.config": self._home / "s3.json",
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
+            "s3.localSocket": self._socket("s3"),
+            "filer.localSocket": self._socket("filer"),
+            "admin.ui": "false",
+            "webdav": "false",
+            "master.telemetry": "false",
+            "volume.preStopSeconds": 0,
+            **self._ports,
+        }
+        write_private(self._home / "options", "".join(f"{name}={value}\n" for name, value in options.items()))
+
+    def _identity(self) -> dict[str, object]:
+        keys = {"accessKey": self._state.secret("s3-access-key"), "secretKey": self._state.secret("s3-secret-key")}
+        return {
+            "name": "agent-runtime",
+            "credentials": [keys],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+
+    def _socket(self, part: str) -> Path:
+        path = self._home / f"{part}.sock"
+        if len(str(path)) <= LONGEST_SOCKET_PATH:
+            return path
+        return Path(tempfile.gettempdir()) / f"agent-runtime-{part}-{self._ports['s3.port']}.sock"
+
+    def program(self) -> Program:
+        return Program(
+            name=self.name,
+            argv=(str(find_weed()), "mini", f"-options={self._home / 'options'}"),
+            directory=self._home,
+            ready=self._is_ready,
+            address=f"{LOOPBACK}:{self._ports['s3.port']}",
+            # A soft limit for its garbage collector: it would otherwise keep twice of what it uses.
+            environment={"HOME": str(self._home), "GOMEMLIMIT": "160MiB", "GOGC": "50"},
+        )
+
+    def _is_ready(self) -> bool:
+        if http_request(self._ports["s3.port"], "/healthz")[0] != 200:
+            return False
+        return http_request(self._ports["filer.port"], f"/buckets/{BUCKET}/")[0] == 200
+
+    def provision(self) -> None:
+        """Nothing to make: the server makes the bucket named in its options."""
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "S3_ENDPOINT_URL": f"http://{LOOPBACK}:{self._ports['s3.port']}",
+            "S3_REGION": "us-east-1",
+            "S3_BUCKET": BUCKET,
+            "S3_ACCESS_KEY_ID": self._state.secret("s3-access-key"),
+            "S3_SECRET_ACCESS_KEY": self._state.secret("s3-secret-key"),
+        }

@@ -1,0 +1,66 @@
+"""Ports on the loopback address: chosen free, remembered in the state directory, chosen again when taken."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from pathlib import Path
+
+from deploy.embedded.state import StateRefused, read_json, write_json
+
+LOOPBACK = "127.0.0.1"
+# Below the range from which systems take the ports of outgoing connections.
+LOWEST, HIGHEST = 15_000, 32_000
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+class Ports:
+    """The ports of one state directory, by name."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        stored = read_json(file)
+        self._ports: dict[str, int] = stored if isinstance(stored, dict) else {}
+        self._checked: set[str] = set()
+
+    def __getitem__(self, name: str) -> int:
+        """The port of this name; the same for the life of this object."""
+        with self._lock:
+            if name not in self._checked:
+                if name not in self._ports or not is_free(self._ports[name]):
+                    self._ports[name] = self._choose()
+                    write_json(self._file, self._ports)
+                self._checked.add(name)
+            return self._ports[name]
+
+    def adopt(self) -> None:
+        """Take the remembered ports as they are: their servers are running."""
+        self._checked = set(self._ports)
+
+    def reserve(self, name: str, port: int) -> None:
+        """Use this very port, refused when something listens there."""
+        if not is_free(port):
+            raise StateRefused(f"port {port} on {LOOPBACK} is taken; choose another one with --port")
+        with self._lock:
+            self._ports[name] = port
+            self._checked.add(name)
+            write_json(self._file, self._ports)
+
+    def _choose(self) -> int:
+        for _ in range(200):
+            port = LOWEST + secrets.randbelow(HIGHEST - LOWEST)
+            if port not in self._ports.values() and is_free(port):
+                return port
+        raise StateRefused(f"no free port was found on {LOOPBACK} between {LOWEST} and {HIGHEST}")

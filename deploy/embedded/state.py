@@ -1,0 +1,159 @@
+"""The state directory of an embedded stack: its layout, its version, its lock and its secrets."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+STATE_VERSION = 1
+ROOT_STATE = Path("/var/lib/agent-runtime")
+
+
+class StateRefused(Exception):
+    """The state directory cannot be used; the text says why and what to do."""
+
+
+class AlreadyRunning(StateRefused):
+    """Another process keeps a stack on this state directory."""
+
+
+def default_state_directory() -> Path:
+    """Where state lives unless `--state-dir` or AGENT_RUNTIME_STATE_DIR says otherwise."""
+    if given := os.environ.get("AGENT_RUNTIME_STATE_DIR"):
+        return Path(given)
+    return ROOT_STATE if os.geteuid() == 0 else Path(platformdirs.user_data_dir("agent-runtime", appauthor=False))
+
+
+class StateDirectory:
+    """Everything a stack keeps between two starts, below one directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "version").is_file()
+
+    def open(self) -> None:
+        """Make the directory, or check that an existing one can be used."""
+        try:
+            self._create()
+        except OSError as error:
+            raise StateRefused(
+                f"the state directory {self.path} cannot be made or written ({error.strerror}); "
+                "choose another one with --state-dir"
+            ) from error
+
+    def _create(self) -> None:
+        # PostgreSQL, started by root, runs as another user and must pass through; it can list nothing here.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        if not self.exists and self.path.is_dir() and any(self.path.iterdir()):
+            raise StateRefused(f"{self.path} is not empty and no state directory; choose another one with --state-dir")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.check_version()
+        self.path.chmod(mode)
+        for name in ("secrets", "run", "logs"):
+            (self.path / name).mkdir(mode=0o700, exist_ok=True)
+        if not self.exists:
+            write_private(self.path / "version", f"{STATE_VERSION}\n")
+
+    def check_version(self) -> None:
+        """Refuse a directory written by a newer release."""
+        if not self.exists:
+            return
+        text = (self.path / "version").read_text(encoding="utf-8").strip()
+        if not text.isdigit():
+            raise StateRefused(f"{self.path / 'version'} says {text[:40]!r}, which is no version number")
+        if int(text) > STATE_VERSION:
+            raise StateRefused(
+                f"{self.path} was written by a newer release (state version {text}, this release knows "
+                f"{STATE_VERSION}); use that release, or choose another directory with --state-dir"
+            )
+
+    def directory(self, name: str) -> Path:
+        """A directory of one server."""
+        path = self.path / name
+        path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
+        return path
+
+    def log(self, service: str) -> Path:
+        return self.path / "logs" / f"{service}.log"
+
+    @property
+    def run(self) -> Path:
+        """What holds only while the stack runs."""
+        return self.path / "run"
+
+    def secret(self, name: str) -> str:
+        """A random secret, made at its first use and kept in a file that only its owner reads."""
+        path = self.path / "secrets" / name
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(24))
+        return path.read_text(encoding="utf-8")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for this process; the lock ends with the process, however it ends."""
+        with open(self.path / "lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise AlreadyRunning(
+                    f"a stack is already running on {self.path} (process {holder}); see `agent-runtime status`, "
+                    "or start another one with --state-dir"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def holder(self) -> int | None:
+        """The process that holds the lock now."""
+        path = self.path / "lock"
+        if not path.exists():
+            return None
+        with open(path, encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read().strip()
+                return int(text) if text.isdigit() else None
+        return None
+
+    def destroy(self) -> None:
+        """Delete everything; refused for a directory that is none of ours or in use."""
+        if not self.exists:
+            raise StateRefused(f"there is no state in {self.path}")
+        with self.lock():
+            shutil.rmtree(self.path)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file as a whole; only its owner can read it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_private(path, json.dumps(value, indent=1))
+
+
+def read_json(path: Path) -> Any:
+    """The file's value, None when there is none or it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

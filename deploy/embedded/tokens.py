@@ -1,0 +1,94 @@
+"""Access tokens of the embedded issuer, shaped like Keycloak's; for embedded stacks and tests only."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+import uuid
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from jose import jwt
+
+from deploy.embedded.state import StateDirectory, write_private
+
+REALM = "agent-runtime"
+AUDIENCE = "agent-runtime-api"
+LIFETIME_SECONDS = 300
+# As in the realm of Keycloak: an operator is a user too, an administrator is neither.
+ROLES = {"admin": ("admin",), "operator": ("operator", "user"), "user": ("user",)}
+_SUBJECTS = uuid.UUID("5b3c7f9e-0f6e-5c0e-9f1d-3f1f6a4c1d52")
+
+
+class UnknownRole(ValueError):
+    """The platform has no such role."""
+
+
+class TokenSigner:
+    """The issuer's key, kept in the state directory, and what it signs."""
+
+    def __init__(self, state: StateDirectory, issuer: str) -> None:
+        self.issuer = issuer
+        path = state.path / "secrets/issuer.pem"
+        if not path.exists():
+            write_private(path, _new_key())
+        self._pem = path.read_text(encoding="utf-8")
+        key = serialization.load_pem_private_key(self._pem.encode(), password=None)
+        if not isinstance(key, RSAPrivateKey):
+            raise TypeError(f"{path} holds no RSA key")
+        numbers = key.public_key().public_numbers()
+        self._modulus, self._exponent = _base64url(numbers.n), _base64url(numbers.e)
+        self._key_id = hashlib.sha256(self._modulus.encode()).hexdigest()[:32]
+
+    def key_set(self) -> dict[str, Any]:
+        """The public key as a JSON Web Key Set."""
+        key = {"kid": self._key_id, "kty": "RSA", "alg": "RS256", "use": "sig", "n": self._modulus, "e": self._exponent}
+        return {"keys": [key]}
+
+    def mint(
+        self,
+        *,
+        role: str,
+        tenant: str | None = None,
+        subject: str = "local",
+        client: str = "agent-runtime-cli",
+        lifetime: int = LIFETIME_SECONDS,
+        claims: dict[str, Any] | None = None,
+    ) -> str:
+        """Sign a token; `subject` is a name, from which the same `sub` follows each time.
+
+        `claims` replaces claims, which tests of refused tokens need; a value of None leaves one out.
+        """
+        if role not in ROLES:
+            raise UnknownRole(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
+        now = int(time.time())
+        content: dict[str, Any] = {
+            "iss": self.issuer,
+            "exp": now + lifetime,
+            "iat": now,
+            "jti": str(uuid.uuid4()),
+            "aud": AUDIENCE,
+            "sub": str(uuid.uuid5(_SUBJECTS, f"{tenant or ''}/{subject}")),
+            "typ": "Bearer",
+            "azp": client,
+            "scope": "profile email",
+            "preferred_username": subject,
+            "realm_access": {"roles": list(ROLES[role])},
+            "tenant_id": tenant,
+            **(claims or {}),
+        }
+        present = {name: value for name, value in content.items() if value is not None}
+        return str(jwt.encode(present, self._pem, algorithm="RS256", headers={"kid": self._key_id}))
+
+
+def _new_key() -> str:
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem.decode()
+
+
+def _base64url(number: int) -> str:
+    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
