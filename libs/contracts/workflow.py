@@ -9,6 +9,8 @@ WAKE = "wake"  # signal
 TAKE_TURN = "take_turn"  # activities
 RUN_TOOL = "run_tool"
 FINISH_RUN = "finish_run"
+WORKER_LOST = "worker_lost"  # failure type and end code
+CANCEL_REQUESTED = "cancel_requested"  # code of an EndRequest that only asks for a cancel
 SUSPECTS = "-suspects"  # suffix of the queue on which a step that lost its worker twice goes on
 
 
@@ -43,7 +45,7 @@ class CallRef:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A call whose activity ended without a result, and how it ended (`failed`, `timeout`, `lost`, `cancelled`)."""
+    """A call whose activity ended without a result, and how it ended (`failed`, `timeout`, `lost`, `deadly`, `stopped`)."""
 
     turn: int
     index: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CursorResult, text
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,5 +20,12 @@ class Statement:
         positions: Any = compiled
         self._names: tuple[str, ...] = tuple(dict.fromkeys(positions.positiontup))
 
-    async def run(self, connection: AsyncConnection, **values: Any) -> CursorResult[Any]:
-        return await connection.exec_driver_sql(self._sql, tuple(values[name] for name in self._names))
+    async def run(self, connection: AsyncConnection, **values: Any) -> list[Any]:
+        """The rows, each a tuple."""
+        result = await connection.exec_driver_sql(self._sql, tuple(values[name] for name in self._names))
+        return list(result) if result.returns_rows else []
+
+    async def one(self, connection: AsyncConnection, **values: Any) -> Any:
+        """The only row, or None."""
+        rows = await self.run(connection, **values)
+        return rows[0] if rows else None

@@ -78,7 +78,7 @@ class Change:
     turn: int | None = None
     status: str | None = None
     waiting_for: str | None = None
-    desired: str | None = None
+    desired: str | None = None  # with it, `control_seq` rises: something is asked of the run
     control_seen: int | None = None
     started: bool = False
     output: str | None = None
@@ -125,6 +125,7 @@ _COMMIT = Statement(
             status = COALESCE(CAST(:status AS text), r.status),
             waiting_for = CASE WHEN CAST(:status AS text) IS NULL THEN r.waiting_for ELSE CAST(:waiting_for AS text) END,
             desired = COALESCE(CAST(:desired AS text), r.desired),
+            control_seq = r.control_seq + CASE WHEN CAST(:desired AS text) IS NULL THEN 0 ELSE 1 END,
             control_seen = GREATEST(r.control_seen, COALESCE(CAST(:control_seen AS int), r.control_seen)),
             started_at = CASE WHEN CAST(:started AS boolean) THEN COALESCE(r.started_at, clock_timestamp())
                          ELSE r.started_at END,
@@ -221,7 +222,7 @@ _SPEC = Statement(
 
 async def load(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, after: int) -> LoadedRun | None:
     """The run and its events after `after`; its input only with `after` 0."""
-    row = (await _LOAD.run(connection, tenant_id=tenant_id, run_id=run_id, after=after)).one_or_none()
+    row = await _LOAD.one(connection, tenant_id=tenant_id, run_id=run_id, after=after)
     if row is None:
         return None
     events = [
@@ -235,8 +236,8 @@ async def load(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, after
 
 async def spec(connection: AsyncConnection, tenant_id: UUID, agent_id: UUID, number: int) -> str:
     """The spec of a version, JSON text as it was received."""
-    result = await _SPEC.run(connection, tenant_id=tenant_id, agent_id=agent_id, number=number)
-    return str(result.scalar_one())
+    row = await _SPEC.one(connection, tenant_id=tenant_id, agent_id=agent_id, number=number)
+    return str(row[0])
 
 
 async def new_ids(connection: AsyncConnection, count: int) -> list[UUID]:
@@ -254,14 +255,13 @@ async def commit(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, cha
     """
     values = _event_values(change) | _row_values(change) | _ledger_values(change)
     try:
-        result = await _COMMIT.run(connection, tenant_id=tenant_id, run_id=run_id, **values)
+        row = await _COMMIT.one(connection, tenant_id=tenant_id, run_id=run_id, **values)
     except IntegrityError as error:
         raise EffectTaken(str(error.orig)) from error
     except DBAPIError as error:
         if str(getattr(error.orig, "sqlstate", "")).startswith("22"):
             raise Unstorable(str(error.orig)[:200]) from error
         raise
-    row = result.one_or_none()
     return Committed(*row) if row else None
 
 

@@ -43,7 +43,7 @@ async def renew(connection: AsyncConnection, id_: UUID, name: str, task_queue: s
 
 async def sight(connection: AsyncConnection, id_: UUID, call: str) -> Sight | None:
     """What is known of a worker and one of its calls; None when there is no such worker."""
-    row = (await _SIGHT.run(connection, id=id_, call=call)).one_or_none()
+    row = await _SIGHT.one(connection, id=id_, call=call)
     return Sight(*row) if row else None
 
 

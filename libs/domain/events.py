@@ -29,6 +29,16 @@ OUTPUT_REJECTED = "output.rejected"
 
 TERMINAL = {RUN_COMPLETED: "completed", RUN_FAILED: "failed", RUN_CANCELLED: "cancelled"}
 
+# Codes of attempts that ended through no fault of the provider.
+WORKER_LOST = "worker_lost"
+HANDED_BACK = "handed_back"
+STOPPED = "stopped"
+NOT_THE_PROVIDERS = frozenset({WORKER_LOST, HANDED_BACK, STOPPED})
+# Codes of results that the platform wrote itself.
+INVALID_ARGUMENTS = "invalid_arguments"
+OUTCOME_UNKNOWN = "outcome_unknown"
+TOOL_ERROR = "tool_error"
+
 # Unique keys within a run. A second event with the same key aborts its whole statement.
 END = "end"
 

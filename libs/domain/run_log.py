@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.domain import events
+from libs.domain.errors import Failure
 from libs.domain.events import Event, UnknownEvent
 
 
@@ -34,10 +35,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool call came to."""
+    """What a tool call came to. `code` says why it is an error, where the platform knows."""
 
     content: str
-    is_error: bool
+    is_error: bool = False
+    code: str | None = None
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Turn:
     """A committed answer of the model, and its calls."""
 
     number: int
+    attempt: int  # the one that was committed
     content: str
     calls: tuple[Call, ...]
     finish_reason: str
@@ -72,6 +75,7 @@ class RunLog:
     attempts: list[Attempt] = field(default_factory=list)  # at the turn that is not committed yet
     messages: list[dict[str, Any]] = field(default_factory=list)
     rejections: int = 0  # answers in a row that the platform gave back to the model
+    fatal: Failure | None = None  # a failure after which nothing is tried again
     end: str | None = None  # terminal status
     artifacts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -83,6 +87,16 @@ class RunLog:
     def open_attempt(self) -> Attempt | None:
         """The model call in progress, or left open by a worker that died."""
         return self.attempts[-1] if self.attempts and self.attempts[-1].open else None
+
+    @property
+    def failed_attempts(self) -> int:
+        """Attempts at the coming turn that the provider failed; lost workers and stops do not count."""
+        return sum(1 for attempt in self.attempts if not attempt.open and attempt.code not in events.NOT_THE_PROVIDERS)
+
+    def messages_with(self, results: dict[int, Result]) -> list[dict[str, Any]]:
+        """The conversation if these were the results of the last turn's calls that have none yet."""
+        turn = self.turns[-1]
+        return [*self.messages, *_tool_messages(turn, turn.results | results)]
 
     def apply(self, event: Event) -> None:
         """Take in the next event.
@@ -114,6 +128,7 @@ def _model_failed(log: RunLog, event: Event) -> None:
     for attempt in log.attempts:
         if attempt.number == event.data["attempt"]:
             _close(attempt, event.data)
+    _note_fatal(log, event.data, "model_error")
 
 
 def _close(attempt: Attempt, data: dict[str, Any]) -> None:
@@ -122,17 +137,28 @@ def _close(attempt: Attempt, data: dict[str, Any]) -> None:
     attempt.code = data.get("code")
 
 
+def _note_fatal(log: RunLog, data: dict[str, Any], code: str) -> None:
+    if data.get("fatal"):
+        log.fatal = Failure(code, str(data.get("message") or ""))
+
+
 def _model_completed(log: RunLog, event: Event) -> None:
     data = event.data
     calls = tuple(Call(c["index"], c["id"], c["name"], c["arguments"]) for c in data["tool_calls"])
     usage = data["usage"]
     log.turns.append(
-        Turn(data["turn"], data["content"], calls, data["finish_reason"], usage["input_tokens"], usage["output_tokens"])
+        Turn(
+            data["turn"],
+            data["attempt"],
+            data["content"],
+            calls,
+            data["finish_reason"],
+            usage["input_tokens"],
+            usage["output_tokens"],
+        )
     )
     log.attempts = []
     log.messages.append(_assistant_message(data["content"], calls, data["turn"]))
-    if calls:
-        log.rejections = 0
 
 
 def _assistant_message(content: str, calls: tuple[Call, ...], turn: int) -> dict[str, Any]:
@@ -166,14 +192,22 @@ def _tool_failed(log: RunLog, event: Event) -> None:
 def _tool_completed(log: RunLog, event: Event) -> None:
     turn = log.turns[event.data["turn"] - 1]
     index = event.data["index"]
-    turn.results[index] = Result(event.data["content"], event.data["is_error"])
+    turn.results[index] = Result(event.data["content"], event.data["is_error"], event.data.get("code"))
     for attempt in turn.attempts.get(index, []):
         attempt.open = False
+    _note_fatal(log, event.data, "tool_error")
     if not turn.unanswered:
-        log.messages += [
-            {"role": "tool", "tool_call_id": _call_id(turn.number, call), "content": turn.results[call.index].content}
-            for call in turn.calls
-        ]
+        log.messages += _tool_messages(turn, turn.results)
+        malformed = any(result.code == events.INVALID_ARGUMENTS for result in turn.results.values())
+        log.rejections = log.rejections + 1 if malformed else 0
+
+
+def _tool_messages(turn: Turn, results: dict[int, Result]) -> list[dict[str, Any]]:
+    """Results stand in the order of the calls, whatever order they were committed in."""
+    return [
+        {"role": "tool", "tool_call_id": _call_id(turn.number, call), "content": results[call.index].content}
+        for call in turn.calls
+    ]
 
 
 def _output_rejected(log: RunLog, event: Event) -> None:

@@ -1,0 +1,222 @@
+"""The agent's loop as a workflow: a turn, its tools, waiting, the end. It decides nothing that the log does not say.
+
+It runs outside the SDK's sandbox; what it may import is kept by an import contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from enum import Enum
+from typing import ClassVar, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
+
+from libs.contracts.workflow import (
+    AGENT_RUN,
+    CANCEL_REQUESTED,
+    FINISH_RUN,
+    RUN_TOOL,
+    SUSPECTS,
+    TAKE_TURN,
+    WAKE,
+    WORKER_LOST,
+    CallRef,
+    EndRequest,
+    RunRef,
+    Step,
+    ToolOutcome,
+    ToolRequest,
+    TurnRequest,
+    Unfinished,
+    Wake,
+)
+
+T = TypeVar("T")
+LOSSES_BEFORE_SUSPICION = 2  # in a row, of one step
+LOSSES_AT_MOST = 5
+# A lost worker is not a retry: it comes to the workflow at once. How often a provider or a tool is tried is counted from
+# the log by the activity itself; what remains (a database that is away) is retried for as long as it takes.
+RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    maximum_interval=timedelta(seconds=30),
+    non_retryable_error_types=["TemporalTimeout:Heartbeat"],
+)
+TURN_TIMEOUT = timedelta(hours=2)
+SPARE = timedelta(seconds=60)  # beyond a tool's own time limit
+
+
+class Fate(Enum):
+    """How an activity ended that returned nothing."""
+
+    STOPPED = "stopped"
+    LOST = "lost"  # its worker went silent
+    DEADLY = "deadly"  # it killed the process that served it alone
+    TIMEOUT = "timeout"
+    FAILED = "failed"
+
+
+def fate_of(error: ActivityError) -> Fate:
+    cause = error.cause
+    if isinstance(cause, CancelledError):
+        return Fate.STOPPED
+    if isinstance(cause, TimeoutError):
+        return Fate.LOST if cause.type is TimeoutType.HEARTBEAT else Fate.TIMEOUT
+    if isinstance(cause, ApplicationError) and cause.type == WORKER_LOST:
+        return Fate.DEADLY
+    return Fate.FAILED
+
+
+@workflow.defn(name=AGENT_RUN)
+class AgentRunWorkflow:
+    """One run. Signals carry no data but how much there is to read, and whether to stop what is pending."""
+
+    heartbeat_timeout: ClassVar[timedelta] = timedelta(seconds=10)  # set once, by the worker's main module
+
+    def __init__(self) -> None:
+        self._control_seq = 0
+        self._stops = 0
+        self._overdue = False
+
+    @workflow.signal(name=WAKE)
+    def wake(self, wake: Wake) -> None:
+        """Something was asked of the run; duplicates and reordering are harmless."""
+        if wake.stop and wake.control_seq > self._control_seq:
+            self._stops += 1
+        self._control_seq = max(self._control_seq, wake.control_seq)
+
+    @workflow.run
+    async def run(self, run: RunRef) -> None:
+        """Conduct the run to its end. A cancel in Temporal's own UI becomes what is asked of the run."""
+        deadline = asyncio.create_task(self._watch_deadline(run))
+        while True:
+            try:
+                await self._conduct(run)
+                break
+            except asyncio.CancelledError:
+                await self._finish(EndRequest(run, CANCEL_REQUESTED, "cancelled in Temporal"))
+        deadline.cancel()
+
+    async def _conduct(self, run: RunRef) -> None:
+        unfinished: list[Unfinished] = []
+        while True:
+            if not unfinished and workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(run)
+            step = await self._take_turn(TurnRequest(run, unfinished))
+            unfinished = []
+            if step.finished:
+                return
+            if step.waiting:
+                await self._woken(step)
+            elif step.calls:
+                outcomes = await asyncio.gather(*(self._run_tool(run, call) for call in step.calls))
+                unfinished = [outcome for outcome in outcomes if outcome is not None]
+
+    async def _take_turn(self, request: TurnRequest) -> Step:
+        losses = 0
+        while True:
+            turn = workflow.start_activity(
+                TAKE_TURN,
+                request,
+                result_type=Step,
+                task_queue=_queue(None, losses),
+                start_to_close_timeout=TURN_TIMEOUT,
+                heartbeat_timeout=self.heartbeat_timeout,
+                retry_policy=RETRIES,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            )
+            try:
+                return await self._until_stopped(turn)
+            except ActivityError as error:
+                fate = fate_of(error)
+                losses += fate is Fate.LOST
+                if fate is Fate.DEADLY or losses > LOSSES_AT_MOST:
+                    await self._finish(EndRequest(request.run, WORKER_LOST, "Every worker that took this step died."))
+                    return Step(finished=True)
+                if fate not in (Fate.LOST, Fate.STOPPED):
+                    await self._finish(EndRequest(request.run, "internal", f"A step of the run {fate.value} for good."))
+                    return Step(finished=True)
+
+    async def _run_tool(self, run: RunRef, call: CallRef) -> Unfinished | None:
+        """Run one call; names it when it ended without a result, and never raises."""
+        losses = 0
+        while True:
+            tool = workflow.start_activity(
+                RUN_TOOL,
+                ToolRequest(run, call),
+                result_type=ToolOutcome,
+                task_queue=_queue(call.queue, losses),
+                start_to_close_timeout=timedelta(seconds=call.timeout) + SPARE,
+                heartbeat_timeout=self.heartbeat_timeout,
+                retry_policy=RETRIES,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=call.name,
+            )
+            try:
+                outcome = await self._until_stopped(tool)
+                if not outcome.again:
+                    return None
+            except ActivityError as error:
+                fate = fate_of(error)
+                losses += fate is Fate.LOST
+                if fate is not Fate.LOST or losses > LOSSES_AT_MOST:
+                    return Unfinished(call.turn, call.index, fate.value)
+
+    async def _until_stopped(self, pending: workflow.ActivityHandle[T]) -> T:
+        """Its result; a stop that is asked for meanwhile requests its cancellation, which a step takes as a hint."""
+        seen = self._stops
+        stopped = asyncio.create_task(workflow.wait_condition(lambda: self._stops > seen))
+        try:
+            await workflow.wait([pending, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not pending.done():
+                pending.cancel()
+            return await pending
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
+        finally:
+            stopped.cancel()
+
+    async def _woken(self, step: Step) -> None:
+        """Until something newer than the step has seen is asked, the time is up, or the deadline has passed."""
+        if self._overdue:  # by this clock; the database's decides
+            await workflow.sleep(timedelta(seconds=1))
+            return
+        timeout = None if step.until is None else timedelta(seconds=max(0.0, step.until - workflow.time()))
+        try:
+            await workflow.wait_condition(
+                lambda: self._control_seq > step.control_seq or self._overdue, timeout=timeout
+            )
+        except asyncio.TimeoutError:
+            return
+
+    async def _watch_deadline(self, run: RunRef) -> None:
+        if run.deadline is not None:
+            await workflow.sleep(timedelta(seconds=max(0.0, run.deadline - workflow.time())))
+            self._overdue = True
+            self._stops += 1
+
+    async def _finish(self, request: EndRequest) -> None:
+        """Bring the row to its end before the workflow closes; not cancellable, retried without end."""
+        ending = workflow.start_activity(
+            FINISH_RUN,
+            request,
+            start_to_close_timeout=timedelta(minutes=5),
+            heartbeat_timeout=self.heartbeat_timeout,
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
+            ),
+            cancellation_type=workflow.ActivityCancellationType.ABANDON,
+        )
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                continue
+
+
+def _queue(own: str | None, losses: int) -> str | None:
+    """None is the workflow's own queue."""
+    return workflow.info().task_queue + SUSPECTS if losses >= LOSSES_BEFORE_SUSPICION else own
