@@ -9,9 +9,7 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-
-class ProgramNotFound(Exception):
-    """A server's program is nowhere to be found; the text says what to do."""
+from deploy.embedded.failures import ProgramNotFound
 
 
 def find_postgres(environment: Mapping[str, str] = os.environ) -> Path:

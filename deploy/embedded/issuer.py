@@ -14,12 +14,10 @@ from urllib.parse import parse_qs, unquote
 import uvicorn
 
 from deploy.embedded.ports import LOOPBACK, Ports
+from deploy.embedded.realm import DISCOVERY_PATH, KEYS_PATH, TOKEN_PATH, issuer_at
 from deploy.embedded.state import StateDirectory, read_json, write_json
-from deploy.embedded.tokens import AUDIENCE, LIFETIME_SECONDS, REALM, TokenSigner
+from deploy.embedded.tokens import AUDIENCE, LIFETIME_SECONDS, TokenSigner
 
-BASE = f"/realms/{REALM}"
-TOKEN_PATH = f"{BASE}/protocol/openid-connect/token"
-KEYS_PATH = f"{BASE}/protocol/openid-connect/certs"
 LONGEST_FORM = 16_384
 
 
@@ -31,7 +29,7 @@ class Issuer:
     def __init__(self, state: StateDirectory, ports: Ports) -> None:
         self._state = state
         self._port = ports["issuer"]
-        self.url = f"http://{LOOPBACK}:{self._port}{BASE}"
+        self.url = issuer_at(self._port)
         self.token_url = f"http://{LOOPBACK}:{self._port}{TOKEN_PATH}"
         self.address = f"{LOOPBACK}:{self._port}"
         self._server: uvicorn.Server | None = None
@@ -42,7 +40,7 @@ class Issuer:
         return TokenSigner(self._state, self.url)
 
     def start(self) -> None:
-        app = IssuerApp(self.signer, clients(self._state), self.url, self.token_url)
+        app = IssuerApp(self.signer, clients(self._state), f"http://{self.address}")
         config = uvicorn.Config(app, LOOPBACK, self._port, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="issuer", daemon=True)
@@ -82,13 +80,13 @@ def clients(state: StateDirectory) -> dict[str, dict[str, str]]:
 class IssuerApp:
     """The ASGI application."""
 
-    def __init__(self, signer: TokenSigner, known: dict[str, dict[str, str]], url: str, token_url: str) -> None:
+    def __init__(self, signer: TokenSigner, known: dict[str, dict[str, str]], server: str) -> None:
         self._signer = signer
         self._clients = known
         self._discovery = {
-            "issuer": url,
-            "token_endpoint": token_url,
-            "jwks_uri": f"{url}/protocol/openid-connect/certs",
+            "issuer": signer.issuer,
+            "token_endpoint": f"{server}{TOKEN_PATH}",
+            "jwks_uri": f"{server}{KEYS_PATH}",
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "id_token_signing_alg_values_supported": ["RS256"],
@@ -98,7 +96,7 @@ class IssuerApp:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         route = (scope["method"], scope["path"])
-        if route == ("GET", f"{BASE}/.well-known/openid-configuration"):
+        if route == ("GET", DISCOVERY_PATH):
             await _answer(send, 200, self._discovery)
         elif route == ("GET", KEYS_PATH):
             await _answer(send, 200, self._signer.key_set())

@@ -10,16 +10,15 @@ import sys
 import threading
 from pathlib import Path
 
+from deploy.embedded.failures import ModelNotFound
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.probes import http_request
 from deploy.embedded.processes import Program
+from deploy.embedded.providers import CONTEXT_WINDOW, LOCAL_MODEL
 from deploy.embedded.state import StateDirectory
 
-CONTEXT_WINDOW = 8192
-
-
-class ModelNotFound(Exception):
-    """The model's weights are not installed."""
+# llama.cpp divides its context among the requests it serves at a time.
+PARALLEL = 2
 
 
 def find_weights() -> Path:
@@ -49,10 +48,14 @@ def serve(port: int) -> None:
     xllamacpp = importlib.import_module("xllamacpp")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(find_weights())
-    parameters.hostname = LOOPBACK
+    parameters.hostnames = [LOOPBACK]
     parameters.port = port
-    parameters.n_ctx = CONTEXT_WINDOW
-    parameters.n_parallel = 2
+    parameters.n_ctx = CONTEXT_WINDOW * PARALLEL
+    parameters.n_parallel = PARALLEL
+    parameters.cache_ram_mib = 64
+    parameters.model_alias = {LOCAL_MODEL}
+    parameters.offline = True
+    parameters.ui = False
     parameters.verbosity = 0
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

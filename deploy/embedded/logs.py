@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LARGEST_LOG = 10 * 2**20
@@ -35,16 +35,26 @@ def tail(path: Path, lines: int) -> list[str]:
         return file.read().decode("utf-8", errors="replace").splitlines()[-lines:]
 
 
-def follow(path: Path) -> Iterator[str]:
+def follow(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """Lines as they are written, from now on."""
-    position = path.stat().st_size if path.exists() else 0
+    positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
     while True:
-        if path.exists():
-            size = path.stat().st_size
-            position = 0 if size < position else position
-            with open(path, encoding="utf-8", errors="replace") as file:
-                file.seek(position)
-                while line := file.readline():
-                    yield line.rstrip("\n")
-                position = file.tell()
+        for path in positions:
+            for line in _lines_since(path, positions):
+                yield path, line
         time.sleep(0.2)
+
+
+def _lines_since(path: Path, positions: dict[Path, int]) -> list[str]:
+    if not path.exists():
+        return []
+    if path.stat().st_size < positions[path]:
+        positions[path] = 0
+    with open(path, "rb") as file:
+        file.seek(positions[path])
+        # An unfinished line is left for the next look.
+        complete, _, _ = file.read().rpartition(b"\n")
+    if not complete:
+        return []
+    positions[path] += len(complete) + 1
+    return complete.decode("utf-8", errors="replace").split("\n")

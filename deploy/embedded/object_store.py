@@ -24,12 +24,14 @@ class ObjectStore:
 
     def __init__(self, state: StateDirectory, ports: Ports) -> None:
         self._state = state
-        # Each that is left out would be the same for two stacks; the admin part listens even when it is off.
+        # Each that is left out would be the same for two stacks. The admin part listens even when it is off,
+        # and other parts look for it at this distance whatever `admin.port.grpc` says.
         self._ports = {
             f"{part}.port{kind}": ports[f"object-store-{part}{kind}"]
-            for part in ("s3", "master", "volume", "filer", "admin")
+            for part in ("s3", "master", "volume", "filer")
             for kind in ("", ".grpc")
         }
+        self._ports["admin.port"] = ports.take("object-store-admin", twin=10_000)
 
     @property
     def _home(self) -> Path:

@@ -7,7 +7,8 @@ import socket
 import threading
 from pathlib import Path
 
-from deploy.embedded.state import StateRefused, read_json, write_json
+from deploy.embedded.failures import StateRefused
+from deploy.embedded.state import read_json, write_json
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which systems take the ports of outgoing connections.
@@ -37,10 +38,15 @@ class Ports:
 
     def __getitem__(self, name: str) -> int:
         """The port of this name; the same for the life of this object."""
+        return self.take(name)
+
+    def take(self, name: str, twin: int = 0) -> int:
+        """The same for a server that also listens at this distance from its port."""
         with self._lock:
             if name not in self._checked:
-                if name not in self._ports or not is_free(self._ports[name]):
-                    self._ports[name] = self._choose()
+                remembered = self._ports.get(name, 0)
+                if not remembered or not is_free(remembered) or not is_free(remembered + twin):
+                    self._ports[name] = self._choose(twin)
                     write_json(self._file, self._ports)
                 self._checked.add(name)
             return self._ports[name]
@@ -58,9 +64,9 @@ class Ports:
             self._checked.add(name)
             write_json(self._file, self._ports)
 
-    def _choose(self) -> int:
+    def _choose(self, twin: int) -> int:
         for _ in range(200):
             port = LOWEST + secrets.randbelow(HIGHEST - LOWEST)
-            if port not in self._ports.values() and is_free(port):
+            if port not in self._ports.values() and is_free(port) and is_free(port + twin):
                 return port
         raise StateRefused(f"no free port was found on {LOOPBACK} between {LOWEST} and {HIGHEST}")

@@ -14,9 +14,10 @@ import asyncpg
 import psutil
 
 from deploy.embedded.binaries import find_postgres
+from deploy.embedded.failures import StateRefused
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.processes import Account, Program
-from deploy.embedded.state import StateDirectory, StateRefused, write_private
+from deploy.embedded.state import StateDirectory, write_private
 
 SUPERUSER = "postgres"
 OWNER, APP, MAINTENANCE = "agent_runtime_owner", "agent_runtime_app", "agent_runtime_maintenance"
@@ -63,7 +64,7 @@ class Postgres:
     def install(self) -> None:
         """Make the cluster; one that was interrupted half-way is made again."""
         if self._account:
-            _check_reachable(self._state.path)
+            check_reachable(self._state.path)
         self._state.directory("postgres")
         self._binaries = self._runtime()
         if (self._data / "PG_VERSION").exists():
@@ -228,7 +229,7 @@ def _unprivileged() -> Account:
     )
 
 
-def _check_reachable(path: Path) -> None:
+def check_reachable(path: Path) -> None:
     for parent in path.resolve().parents:
         if not parent.stat().st_mode & 0o001:
             mode = oct(parent.stat().st_mode & 0o777)[2:]

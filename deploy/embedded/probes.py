@@ -28,6 +28,15 @@ def http_request(
         connection.close()
 
 
+def http_json(port: int, path: str, **request: Any) -> tuple[int, Any]:
+    """Status and the answer's JSON value; None when it has none."""
+    status, body = http_request(port, path, **request)
+    try:
+        return status, json.loads(body)
+    except ValueError:
+        return status, None
+
+
 def exchange(port: int, message: bytes, timeout: float = 1.0) -> bytes:
     """Send bytes, give the first that come back; nothing when nobody answers."""
     try:

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from deploy.embedded.failures import StartFailed
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.probes import http_request
 from deploy.embedded.processes import Program
-from deploy.embedded.service import StartFailed
 from deploy.embedded.state import StateDirectory
 
 GRACE_SECONDS = 8

@@ -8,15 +8,17 @@ from typing import Any
 
 import yaml
 
+from deploy.embedded.failures import StateRefused
 from deploy.embedded.ports import LOOPBACK
-from deploy.embedded.state import StateDirectory, StateRefused, write_private
+from deploy.embedded.state import StateDirectory, write_private
 
 LOCAL_PROVIDER, LOCAL_MODEL = "local", "smollm2-135m-instruct"
+CONTEXT_WINDOW = 2048
 
 
 def local_provider(port: int) -> dict[str, Any]:
     """The entry of the model that `deploy.embedded.local_model` serves."""
-    price = {"input_price": "0", "output_price": "0", "context_window": 8192}
+    price = {"input_price": "0", "output_price": "0", "context_window": CONTEXT_WINDOW}
     return {LOCAL_PROVIDER: {"base_url": f"http://{LOOPBACK}:{port}/v1", "models": {LOCAL_MODEL: price}}}
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from deploy.embedded.failures import StartFailed
 from deploy.embedded.processes import Child, Program, launch
 from deploy.embedded.state import StateDirectory
 
@@ -15,10 +16,6 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 15.0
 # A process that ran this long is taken for healthy: its next death waits the first backoff again.
 HEALTHY_AFTER = 30.0
 POLL_SECONDS = 0.03
-
-
-class StartFailed(Exception):
-    """A service did not become ready; the text has its last lines and where the rest is."""
 
 
 class Service:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from deploy.embedded.control import SUMMARY
+from deploy.embedded.failures import NotRunning, StateRefused
 from deploy.embedded.local_model import local_model_program
 from deploy.embedded.logs import rotate
 from deploy.embedded.memory import proportional_memory
@@ -23,11 +25,10 @@ from deploy.embedded.programs import api_program, migrate, worker_program
 from deploy.embedded.providers import local_provider, providers_file, write_providers
 from deploy.embedded.servers import Server, choose_servers
 from deploy.embedded.service import Service
-from deploy.embedded.state import StateDirectory, StateRefused, default_state_directory, read_json, write_json
+from deploy.embedded.state import StateDirectory, default_state_directory, read_json, write_json
 from deploy.embedded.tokens import TokenSigner
 
 STOP_SECONDS = 9.5
-SUMMARY = "stack.json"
 
 
 class NoSuchService(KeyError):
@@ -55,8 +56,9 @@ class Stack:
     def attach(cls, state_dir: Path) -> Self:
         """Use the servers of a running stack; what is added here belongs to this process and ends by `stop`."""
         stack = cls(state_dir)
+        stack.state.check_usable()
         if stack.state.holder() is None:
-            raise StateRefused(f"no stack is running on {stack.state.path}; start one with `agent-runtime up`")
+            raise NotRunning(f"no stack is running on {stack.state.path}; start one with `agent-runtime up`")
         stack._attached = True
         stack.ports = Ports(stack.state.path / "ports.json")
         stack.ports.adopt()
@@ -72,7 +74,7 @@ class Stack:
 
         `migrated` gives the database its tables. `api_port` starts an api there, 0 on a free port.
         """
-        self._open(local_model)
+        self._open(api_port, local_model)
         try:
             with ThreadPoolExecutor(max_workers=8 + workers, thread_name_prefix="start") as pool:
                 try:
@@ -87,13 +89,15 @@ class Stack:
             threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
         return self
 
-    def _open(self, local_model: bool) -> None:
+    def _open(self, api_port: int | None, local_model: bool) -> None:
         """Take the state directory for this process and end what a killed stack left behind."""
         self.state.open()
         self._held.enter_context(self.state.lock())
         (self.state.run / SUMMARY).unlink(missing_ok=True)
         self.recovered = end_orphans(self.state.run)
         self.ports = Ports(self.state.path / "ports.json")
+        if api_port:
+            self.ports.reserve("api", api_port)
         self.servers = choose_servers(self.state, self.ports, self._outside)
         write_providers(self.state, self._outside, local_provider(self.ports["local-model"]) if local_model else {})
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,10 @@ from typing import Any
 
 import platformdirs
 
+from deploy.embedded.failures import AlreadyRunning, NotRunning, StateRefused
+
 STATE_VERSION = 1
 ROOT_STATE = Path("/var/lib/agent-runtime")
-
-
-class StateRefused(Exception):
-    """The state directory cannot be used; the text says why and what to do."""
-
-
-class AlreadyRunning(StateRefused):
-    """Another process keeps a stack on this state directory."""
 
 
 def default_state_directory() -> Path:
@@ -79,6 +74,14 @@ class StateDirectory:
                 f"{STATE_VERSION}); use that release, or choose another directory with --state-dir"
             )
 
+    def check_usable(self) -> None:
+        """Refuse a directory that holds no state, or another user's."""
+        if not self.exists:
+            raise NotRunning(f"there is no state in {self.path}; start a stack with `agent-runtime up`")
+        self.check_version()
+        if not os.access(self.run, os.R_OK | os.X_OK):
+            raise StateRefused(f"the state in {self.path} belongs to another user; name your own with --state-dir")
+
     def directory(self, name: str) -> Path:
         """A directory of one server."""
         path = self.path / name
@@ -104,15 +107,12 @@ class StateDirectory:
     def lock(self) -> Iterator[None]:
         """Hold the directory for this process; the lock ends with the process, however it ends."""
         with open(self.path / "lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _locked(file.fileno()):
                 file.seek(0)
-                holder = file.read().strip() or "unknown"
                 raise AlreadyRunning(
-                    f"a stack is already running on {self.path} (process {holder}); see `agent-runtime status`, "
-                    "or start another one with --state-dir"
-                ) from error
+                    f"a stack is already running on {self.path} (process {file.read().strip()}); "
+                    "see `agent-runtime status`, or start another one with --state-dir"
+                )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -137,6 +137,18 @@ class StateDirectory:
             raise StateRefused(f"there is no state in {self.path}")
         with self.lock():
             shutil.rmtree(self.path)
+
+
+def _locked(file: int) -> bool:
+    """Take the lock; a process that only looks whether it is held has it for a moment."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.03)
+        else:
+            return True
+    return False
 
 
 def write_private(path: Path, text: str) -> None:

@@ -6,42 +6,21 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from deploy.embedded.binaries import ProgramNotFound
-from deploy.embedded.local_model import ModelNotFound
-from deploy.embedded.logs import tail
-from deploy.embedded.ports import LOOPBACK, is_free
-from deploy.embedded.probes import http_request
-from deploy.embedded.service import StartFailed
-from deploy.embedded.stack import SUMMARY, Stack
-from deploy.embedded.state import AlreadyRunning, StateDirectory, StateRefused, read_json
+from deploy.embedded.control import Options
+from deploy.embedded.failures import StackFailure, StartFailed
+from deploy.embedded.ports import LOOPBACK
+from deploy.embedded.probes import http_json
+from deploy.embedded.stack import Stack
 
 DEMO_TENANT = "demo"
-DETACHED_START_SECONDS = 90
-FAILURES = (StateRefused, StartFailed, ProgramNotFound, ModelNotFound)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to run."""
-
-    state_dir: Path
-    port: int = 8080
-    workers: int = 1
-    local_model: bool = False
-    servers_only: bool = False
-    owner: int | None = None
-    began: float | None = None
 
 
 class Interrupted(BaseException):
@@ -52,7 +31,7 @@ def run(options: Options, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run a stack until SIGINT, SIGTERM or the end of its owner; `announce` gets the summary when all is ready."""
     began = options.began or psutil.Process().create_time()
     stack = Stack(options.state_dir, supervise=True)
-    _raise_on_signals()
+    _interrupt_on_signals()
     try:
         _start(stack, options)
         summary = _summary(stack, options, began)
@@ -64,8 +43,7 @@ def run(options: Options, announce: Callable[[dict[str, Any]], None]) -> None:
     except Interrupted:
         pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()
         stack.stop()
 
 
@@ -73,8 +51,6 @@ def _start(stack: Stack, options: Options) -> None:
     if options.servers_only:
         stack.start()
         return
-    if not is_free(options.port) and stack.state.holder() is None:
-        raise StateRefused(f"port {options.port} on {LOOPBACK} is taken; choose another one with --port")
     stack.start(api_port=options.port, workers=options.workers, local_model=options.local_model)
     if stack.servers.issuer:
         _make_demo_tenant(stack, options.port)
@@ -82,12 +58,12 @@ def _start(stack: Stack, options: Options) -> None:
 
 def _make_demo_tenant(stack: Stack, port: int) -> None:
     headers = {"Authorization": f"Bearer {stack.token(role='admin', subject='embedded-stack')}"}
-    status, _ = http_request(port, f"/v1/tenants/{DEMO_TENANT}", headers=headers)
+    status, _ = http_json(port, f"/v1/tenants/{DEMO_TENANT}", headers=headers)
     if status == 404:
         tenant = {"slug": DEMO_TENANT, "name": "Demo"}
-        status, body = http_request(port, "/v1/tenants", method="POST", headers=headers, body=tenant)
+        status, answer = http_json(port, "/v1/tenants", method="POST", headers=headers, body=tenant)
         if status not in (201, 409):
-            raise StartFailed(f"the tenant {DEMO_TENANT!r} could not be made: status {status}, {body[:300]!r}")
+            raise StartFailed(f"the tenant {DEMO_TENANT!r} could not be made: status {status}, {answer}")
 
 
 def _summary(stack: Stack, options: Options, began: float) -> dict[str, Any]:
@@ -95,7 +71,7 @@ def _summary(stack: Stack, options: Options, began: float) -> dict[str, Any]:
     issuer, temporal = stack.servers.issuer, stack.servers.temporal
     return {
         "api_url": None if options.servers_only else f"http://{LOOPBACK}:{options.port}",
-        "issuer": issuer.url if issuer else stack.environment()["OIDC_ISSUER"],
+        "issuer": stack.environment()["OIDC_ISSUER"],
         "token_url": issuer.token_url if issuer else None,
         "temporal_url": temporal.web_url if temporal else None,
         "state_dir": str(stack.state.path),
@@ -105,69 +81,34 @@ def _summary(stack: Stack, options: Options, began: float) -> dict[str, Any]:
     }
 
 
-def _raise_on_signals() -> None:
+def _interrupt_on_signals() -> None:
     def interrupt(number: int, frame: object) -> None:
         # Once is enough: a second one must not break the orderly stop.
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
+        _ignore_signals()
         raise Interrupted
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
-def start_detached(options: Options) -> dict[str, Any]:
-    """Start a supervisor that outlives this process, and give its summary when everything is ready."""
-    state = StateDirectory(options.state_dir)
-    state.open()
-    if (holder := state.holder()) is not None:
-        raise AlreadyRunning(
-            f"a stack is already running on {state.path} (process {holder}); see `agent-runtime status`"
-        )
-    log = state.log("supervisor")
-    with open(log, "ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "deploy.embedded.supervisor", *_arguments(options)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=state.path,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + DETACHED_START_SECONDS
-    while time.monotonic() < deadline:
-        summary = read_json(state.run / SUMMARY)
-        if summary and summary.get("supervisor") == process.pid:
-            return dict(summary)
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.terminate()
-    raise StartFailed("\n".join(tail(log, 10)) or f"the supervisor ended at once; see {log}")
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def stop_running(state: StateDirectory, seconds: float = 15) -> bool:
-    """Stop the stack of another process in order; False when none was running."""
-    holder = state.holder()
-    if holder is None:
-        return False
-    os.kill(holder, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
-    while state.exists and state.holder() is not None:
-        if time.monotonic() > deadline:
-            raise StateRefused(f"the stack (process {holder}) has not stopped within {seconds:.0f} s")
-        time.sleep(0.05)
-    return True
-
-
-def _arguments(options: Options) -> list[str]:
-    arguments = ["--state-dir", str(options.state_dir), "--port", str(options.port), "--workers", str(options.workers)]
-    flags = {"--local-model": options.local_model, "--servers-only": options.servers_only}
-    arguments += [flag for flag, wanted in flags.items() if wanted]
-    for name, value in (("--owner", options.owner), ("--began", options.began)):
-        arguments += [name, str(value)] if value is not None else []
-    return arguments
+def _describe(summary: dict[str, Any]) -> str:
+    """The summary for people."""
+    lines = ["", "  Agent Runtime is up", ""]
+    titles = {"api_url": "API", "issuer": "issuer", "temporal_url": "Temporal's page", "state_dir": "state"}
+    lines += [f"  {title:<16} {summary[name]}" for name, title in titles.items() if summary[name]]
+    for name, service in summary["services"].items():
+        pid = f"process {service['pid']}" if service["pid"] else service["status"]
+        lines.append(f"  {name:<16} {service['address']:<22} {pid}")
+    lines.append(f"  {'started in':<16} {summary['cold_start_seconds']} s, {summary['memory_mb']:.0f} MB of memory")
+    if summary["recovered"]:
+        lines.append(f"  {'recovered':<16} {', '.join(summary['recovered'])} had been left running")
+    lines += ["", f"  A token: agent-runtime token --tenant {DEMO_TENANT} --role operator", "  Ctrl-C stops it.", ""]
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -177,18 +118,21 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--local-model", action="store_true")
     parser.add_argument("--servers-only", action="store_true")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--owner", type=int, help="stop when this process has ended")
     parser.add_argument("--began", type=float, help="when the user asked, in seconds since 1970")
+    options = Options(**vars(parser.parse_args()))
+    form = (lambda summary: json.dumps(summary, indent=2)) if options.json else _describe
     try:
-        run(Options(**vars(parser.parse_args())), lambda summary: _write(json.dumps(summary)))
-    except FAILURES as failure:
-        _write(str(failure))
+        run(options, lambda summary: _write(form(summary)))
+    except StackFailure as failure:
+        sys.stderr.write(f"agent-runtime: {failure}\n")
         return 1
     return 0
 
 
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import time
 import uuid
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from jose import jwt
 
+from deploy.embedded.failures import StateRefused, UnknownRole
 from deploy.embedded.state import StateDirectory, write_private
 
-REALM = "agent-runtime"
 AUDIENCE = "agent-runtime-api"
 LIFETIME_SECONDS = 300
 # As in the realm of Keycloak: an operator is a user too, an administrator is neither.
 ROLES = {"admin": ("admin",), "operator": ("operator", "user"), "user": ("user",)}
 _SUBJECTS = uuid.UUID("5b3c7f9e-0f6e-5c0e-9f1d-3f1f6a4c1d52")
-
-
-class UnknownRole(ValueError):
-    """The platform has no such role."""
 
 
 class TokenSigner:
@@ -34,12 +31,12 @@ class TokenSigner:
         path = state.path / "secrets/issuer.pem"
         if not path.exists():
             write_private(path, _new_key())
-        self._pem = path.read_text(encoding="utf-8")
-        key = serialization.load_pem_private_key(self._pem.encode(), password=None)
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, RSAPrivateKey):
-            raise TypeError(f"{path} holds no RSA key")
+            raise StateRefused(f"{path} holds no RSA key; delete it, and a new one is made")
+        self._key = key
         numbers = key.public_key().public_numbers()
-        self._modulus, self._exponent = _base64url(numbers.n), _base64url(numbers.e)
+        self._modulus, self._exponent = _number(numbers.n), _number(numbers.e)
         self._key_id = hashlib.sha256(self._modulus.encode()).hexdigest()[:32]
 
     def key_set(self) -> dict[str, Any]:
@@ -80,7 +77,9 @@ class TokenSigner:
             **(claims or {}),
         }
         present = {name: value for name, value in content.items() if value is not None}
-        return str(jwt.encode(present, self._pem, algorithm="RS256", headers={"kid": self._key_id}))
+        header = {"alg": "RS256", "typ": "JWT", "kid": self._key_id}
+        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, present))
+        return f"{signed}.{_base64url(self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
 def _new_key() -> str:
@@ -89,6 +88,9 @@ def _new_key() -> str:
     return pem.decode()
 
 
-def _base64url(number: int) -> str:
-    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+def _number(number: int) -> str:
+    return _base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
