@@ -1,0 +1,50 @@
+# Everything is run from .venv, which `setup` makes and keeps as the locks say.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/sh
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev check test demo up bench chaos migrate lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what the platform needs into .venv, as the locks say
+	@$(PYTHON) deploy/setup.py
+
+setup-dev:
+	@$(PYTHON) deploy/setup.py --dev
+
+check: setup-dev ## Format, lint, types, import contracts, unit tests, locks: seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_locks.py
+	$(BIN)/pytest tests/unit
+
+test: setup-dev ## Every test, on real servers (ARGS="-k name" chooses)
+	$(BIN)/pytest tests $(ARGS)
+
+demo: setup ## Watch an agent survive the death of its worker
+	@$(BIN)/python -m deploy.demo
+
+up: setup ## Run the whole platform in the foreground (ARGS="--port 9000")
+	@$(BIN)/agent-runtime up $(ARGS)
+
+bench: setup-dev ## Measure the platform against bare programs (BENCH_JSON=file keeps the figures)
+	$(BIN)/python -m tests.bench $(if $(BENCH_JSON),--json $(BENCH_JSON))
+
+chaos: setup-dev ## Kill processes at every step and look for what was lost
+	$(BIN)/pytest tests/chaos $(ARGS)
+
+migrate: setup ## Bring the database that DATABASE_MIGRATION_URL names to the newest schema
+	$(BIN)/python -m migrations
+
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra embedded --extra setup --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --excludes .ci/lock-excludes.txt --quiet
+
+lock: setup-dev ## Resolve the dependencies anew and write the locks
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/python .ci/check_locks.py --write
