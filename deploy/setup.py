@@ -1,7 +1,5 @@
 """Makes .venv as the locks say; the standard library only, and old Pythons can read it, to be told so in words."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import importlib.util
@@ -43,8 +41,9 @@ def use_new_enough_python() -> None:
         return
     for minor in range(NEWEST, OLDEST - 1, -1):
         found = shutil.which(f"python3.{minor}")
-        if found:
-            os.execv(found, [found, str(Path(__file__).resolve()), *sys.argv[1:]])  # noqa: S606 - another Python, same script
+        # A version manager's stand-in can be on PATH without the Python that it stands for.
+        if found and quietly(found, "-c", "import venv, ensurepip"):
+            os.execv(found, [found, str(Path(__file__).resolve()), *sys.argv[1:]])  # noqa: S606 - the same script
     fail(
         f"Python 3.{OLDEST} to 3.{NEWEST} is needed, this is {platform.python_version()}; "
         "install one, or name it: make PYTHON=/path/to/python3"
@@ -89,15 +88,7 @@ def check_machine() -> None:
 
 def make_venv() -> None:
     python = VENV / "bin/python"
-    fits = (
-        python.exists()
-        and subprocess.run(  # noqa: S603 - our own interpreter
-            [str(python), "-c", f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})"],
-            stderr=subprocess.DEVNULL,
-            check=False,
-        ).returncode
-        == 0
-    )
+    fits = quietly(str(python), "-c", f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})")
     if not fits:
         run(sys.executable, "-m", "venv", "--clear", str(VENV))
 
@@ -110,6 +101,15 @@ def install(dev: bool) -> None:
     uv = (str(VENV / "bin/uv"), "pip", "install", "--quiet", "--python", python, "--no-deps")
     run(*uv, "--require-hashes", "-r", str(ROOT / ("requirements-dev.lock" if dev else "requirements.lock")))
     run(*uv, "--no-build-isolation", "-e", str(ROOT), "-e", str(ROOT / "libs/sdk"))
+
+
+def quietly(*command: str) -> bool:
+    """Whether a command succeeds; what it says is dropped."""
+    try:
+        answer = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - our own commands
+    except OSError:
+        return False
+    return answer.returncode == 0
 
 
 def run(*command: str) -> None:
