@@ -1,0 +1,179 @@
+"""What the API answers with, typed; unknown fields are kept, so that an older client reads a newer API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Self, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from agent_runtime.failures import AnswerNotUnderstood
+
+FINISHED = frozenset({"completed", "failed", "cancelled"})
+TERMINAL_EVENTS = frozenset({"run.completed", "run.failed", "run.cancelled"})
+
+
+class Document(BaseModel):
+    """A JSON object of the API: frozen, tolerant of fields that this version does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    _source: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def received(cls, data: Any) -> Self:
+        """Read one JSON object. Raises `AnswerNotUnderstood` when it does not have the shape."""
+        try:
+            document = cls.model_validate(data)
+        except ValidationError as error:
+            places = ", ".join(".".join(str(part) for part in flaw["loc"]) or "the answer" for flaw in error.errors())
+            raise AnswerNotUnderstood(f"the API's {cls.__name__} does not have the expected shape: {places}") from None
+        document._source = data
+        return document
+
+    def as_json(self) -> dict[str, Any]:
+        """The object exactly as the API sent it."""
+        return dict(self._source) or self.model_dump(mode="json")
+
+
+class ApiVersion(Document):
+    """`version` is the server's release, `api` the version in the paths (`v1`)."""
+
+    version: str
+    api: str = "v1"
+
+
+class Tenant(Document):
+    """`status` is `active` or `suspended`."""
+
+    id: str
+    slug: str
+    name: str | None = None
+    status: str = "active"
+    created_at: datetime | None = None
+
+
+class Agent(Document):
+    """`promoted_version` is the version that new runs get; `archived_at` is set when the agent takes no more runs."""
+
+    slug: str
+    id: str | None = None
+    description: str | None = None
+    promoted_version: int | None = None
+    archived_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+class AgentVersion(Document):
+    """An immutable spec; `digest` is `sha256:` and hex, `number` counts from 1 within the agent."""
+
+    agent: str
+    number: int
+    digest: str
+    spec: dict[str, Any] = Field(default_factory=dict)
+    promoted: bool = False
+    created_at: datetime | None = None
+    created_by: str | None = None
+
+
+class Limits(TypedDict, total=False):
+    """What one run may use at most: model calls, tokens in and out, US dollars, seconds since it was accepted."""
+
+    steps: int
+    tokens: int
+    cost_usd: Decimal | str
+    seconds: int
+
+
+class Usage(Document):
+    """Tokens, and their cost in US dollars; `estimated` when a part was never reported by the provider."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    estimated: bool = False
+
+
+class RunFailure(Document):
+    """Why a run failed: a stable code (`budget_exceeded`, `model_error`, …) and a sentence."""
+
+    code: str
+    message: str = ""
+
+
+class Run(Document):
+    """One execution of an agent. Items of a list come without `input` and `output`.
+
+    `status` is one of queued running waiting pausing paused cancelling completed failed cancelled; `desired` (run,
+    paused, cancelled) is what was asked of it last. `last_seq` is the number of its latest event.
+    """
+
+    id: str
+    agent: str
+    version: int
+    status: str
+    waiting_for: str | None = None
+    desired: str = "run"
+    input: Any = None
+    output: Any = None
+    error: RunFailure | None = None
+    usage: Usage = Usage()
+    steps: int = 0
+    labels: dict[str, str] = Field(default_factory=dict)
+    priority: int = 3
+    created_by: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deadline_at: datetime | None = None
+    last_seq: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended, in whatever way."""
+        return self.status in FINISHED
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "completed"
+
+
+class Event(Document):
+    """One durable fact of a run. `seq` counts from 1 without gaps; `type` (`model.completed`, …) shapes `data`."""
+
+    seq: int
+    type: str
+    data: dict[str, Any] = Field(default_factory=dict)
+    at: datetime | None = None
+    version: int = 1
+
+    @property
+    def terminal(self) -> bool:
+        """Whether this is the run's last event."""
+        return self.type in TERMINAL_EVENTS
+
+
+class Delta(Document):
+    """A piece of an answer in progress; worth showing, never worth keeping. `index` counts the pieces of an attempt."""
+
+    turn: int
+    attempt: int
+    index: int
+    base_seq: int = 0
+    text: str = ""
+
+
+class Artifact(Document):
+    """A file. `size` is in bytes, `sha256` in hex, `run_id` the run that made it or null for an upload."""
+
+    id: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    run_id: str | None = None
+    created_at: datetime | None = None
+    created_by: str | None = None

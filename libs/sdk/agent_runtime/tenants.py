@@ -1,0 +1,49 @@
+"""The calls about tenants, for administrators of the platform."""
+
+from __future__ import annotations
+
+from agent_runtime.binding import AsyncCall, AsyncItems, AsyncNoun, Call, Items, Noun
+from agent_runtime.delivery import ask, walk
+from agent_runtime.messages import get, post, present, send
+from agent_runtime.models import Tenant
+from agent_runtime.steps import Flow, Plan
+
+
+def create_tenant(
+    slug: str, *, name: str | None = None, id: str | None = None, idempotency_key: str | None = None
+) -> Plan[Tenant]:
+    """Create a tenant; `id` is a UUID to use, else a fresh one. Raises `Conflict`, `Forbidden`, `InvalidRequest`."""
+    return ask(post("tenants", body=present(slug=slug, name=name, id=id), key=idempotency_key), Tenant.received)
+
+
+def get_tenant(tenant: str) -> Plan[Tenant]:
+    """One tenant, by id or slug; an operator may read its own. Raises `NotFound`, `Forbidden`."""
+    return ask(get("tenants", tenant), Tenant.received)
+
+
+def list_tenants(*, page_size: int = 50) -> Flow[Tenant]:
+    """Every tenant; pages of `page_size` (1 to 200) are fetched as needed. Raises `Forbidden`."""
+    return walk(get("tenants", params=[("limit", page_size)]), Tenant)
+
+
+def update_tenant(tenant: str, *, name: str | None = None, status: str | None = None) -> Plan[Tenant]:
+    """Rename a tenant, or set its status to `active` or `suspended`. Raises `NotFound`, `Forbidden`."""
+    return ask(send("PATCH", "tenants", tenant, body=present(name=name, status=status)), Tenant.received)
+
+
+class Tenants(Noun):
+    """`client.tenants`"""
+
+    create = Call(create_tenant)
+    get = Call(get_tenant)
+    list = Items(list_tenants)
+    update = Call(update_tenant)
+
+
+class AsyncTenants(AsyncNoun):
+    """`client.tenants`"""
+
+    create = AsyncCall(create_tenant)
+    get = AsyncCall(get_tenant)
+    list = AsyncItems(list_tenants)
+    update = AsyncCall(update_tenant)
