@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+import anyio
 import httpcore
 import httpx
 
@@ -120,7 +122,8 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         failure: Exception = httpcore.ConnectError("no address")
         for address in addresses[:TRIED_ADDRESSES]:
             try:
-                return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                stream = await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                return _Connected(stream)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -146,6 +149,29 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         if not addresses:
             raise CallNotSent(f"the name {host} has no address")
         return addresses
+
+
+class _Connected(httpcore.AsyncNetworkStream):
+    """A connection that is closed when a handshake on it is given up; httpcore leaves it open when it is cancelled."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self.read = stream.read  # type: ignore[method-assign]  # nothing to add, and called for every piece
+        self.write = stream.write  # type: ignore[method-assign]  # the same
+        self.get_extra_info = stream.get_extra_info  # type: ignore[method-assign]  # the same
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
 
 
 def _resolve(host: str, port: int) -> list[str]:
