@@ -18,7 +18,6 @@ from libs.settings.models import ModelSettings, Provider
 
 RETRYABLE = frozenset({408, 409, 425, 429})  # and every 5xx
 MAX_RETRY_AFTER = 3600.0  # seconds
-BYTES_PER_TOKEN = 4  # of estimates only
 
 
 class ModelFailed(Exception):  # noqa: N818
@@ -61,13 +60,10 @@ class ModelAnswer:
     def text(self) -> str:
         return "".join(self.content)
 
-    def estimated(self, request: ModelRequest) -> Usage:
-        """Usage that nobody told us, by the length of what was sent and received."""
-        sent = sum(len(str(m.get("content") or "")) for m in request.messages) + len(str(request.tools))
-        received = len(self.text) + sum(len(call["arguments"]) for call in self.calls.values())
-        return Usage(
-            input_tokens=sent // BYTES_PER_TOKEN + 1, output_tokens=received // BYTES_PER_TOKEN, estimated=True
-        )
+    @property
+    def received(self) -> int:
+        """Characters that have arrived."""
+        return sum(map(len, self.content)) + sum(len(call["arguments"]) for call in self.calls.values())
 
     def take(self, chunk: ChatCompletionChunk) -> str:
         """Take in a chunk; its text, if it has any."""

@@ -89,6 +89,7 @@ def _engine(url: str, password: SecretStr | None, tls: Any, *, pool: int) -> Asy
         pool_use_lifo=True,
         pool_reset_on_return=None,
         json_serializer=_dump,
+        hide_parameters=True,  # they are content: never in a log or an exception
         connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS, "ssl": tls},
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from libs.domain.errors import Failure
 from libs.domain.run_log import RunLog
-from libs.domain.runs import Price, RunState
+from libs.domain.runs import Price, RunState, Usage
 
+BYTES_PER_TOKEN = 4  # of estimates
 PER_MESSAGE = 16  # tokens a chat template may add to a message
 UNLIMITED_OUTPUT = 4096  # what is noted as reserved when nothing limits the answer
 
@@ -75,6 +76,12 @@ def input_bound(log: RunLog, messages: list[dict[str, Any]], fixed_text: int) ->
     if turn is None or turn.input_tokens == 0:
         return fixed_text + sum(_bound(message) for message in messages)
     return turn.input_tokens + turn.output_tokens + sum(_bound(m) for m in _since_last_answer(messages))
+
+
+def estimate(messages: list[dict[str, Any]], fixed_text: int, received: int) -> Usage:
+    """Usage that nobody told us, by the length of what was sent and of what arrived."""
+    sent = fixed_text + sum(_bound(message) for message in messages)
+    return Usage(sent // BYTES_PER_TOKEN + 1, 0, received // BYTES_PER_TOKEN, 0, estimated=True)
 
 
 def _since_last_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -90,6 +90,12 @@ class NewEvent:
     data: dict[str, Any]
     key: str | None = None
     refs: dict[str, dict[str, Any]] | None = None
+    moved: dict[str, Any] = field(default_factory=dict)  # the values behind `refs`, for whoever has them at hand
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The data with its large values in place."""
+        return self.data | self.moved
 
 
 class UnknownEvent(Exception):  # noqa: N818

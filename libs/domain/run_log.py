@@ -57,6 +57,10 @@ class Turn:
     results: dict[int, Result] = field(default_factory=dict)
     rejected: bool = False
 
+    def failures(self, index: int) -> int:
+        """Attempts at a call that failed; lost workers and stops do not count."""
+        return sum(1 for a in self.attempts.get(index, []) if not a.open and a.code not in events.NOT_THE_PROVIDERS)
+
     @property
     def unanswered(self) -> tuple[Call, ...]:
         return tuple(call for call in self.calls if call.index not in self.results)
@@ -87,6 +91,15 @@ class RunLog:
     def open_attempt(self) -> Attempt | None:
         """The model call in progress, or left open by a worker that died."""
         return self.attempts[-1] if self.attempts and self.attempts[-1].open else None
+
+    @property
+    def open_tool_attempts(self) -> list[tuple[int, int, Attempt]]:
+        """(turn, call index, attempt) of tool calls in progress, or left open by a worker that died."""
+        turn = self.turn
+        if turn is None:
+            return []
+        attempts = [(turn.number, index, tried[-1]) for index, tried in turn.attempts.items() if tried]
+        return [(number, index, attempt) for number, index, attempt in attempts if attempt.open]
 
     @property
     def failed_attempts(self) -> int:
@@ -139,7 +152,7 @@ def _close(attempt: Attempt, data: dict[str, Any]) -> None:
 
 def _note_fatal(log: RunLog, data: dict[str, Any], code: str) -> None:
     if data.get("fatal"):
-        log.fatal = Failure(code, str(data.get("message") or ""))
+        log.fatal = Failure(data.get("fatal_code", code), str(data.get("message") or ""))
 
 
 def _model_completed(log: RunLog, event: Event) -> None:

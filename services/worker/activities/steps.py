@@ -1,0 +1,82 @@
+"""The activities of a run: a turn, a tool call, the end that no turn could write."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, suppress
+
+from temporalio import activity
+
+from libs.contracts.workflow import (
+    FINISH_RUN,
+    RUN_TOOL,
+    TAKE_TURN,
+    EndRequest,
+    Step,
+    ToolOutcome,
+    ToolRequest,
+    TurnRequest,
+)
+from libs.observability.context import bound
+from services.worker.activities.attended import attended
+from services.worker.bench import Workbench
+from services.worker.calls import RunningTool
+from services.worker.control import ControlWatch, Watched
+from services.worker.finishing import finish
+from services.worker.journal import RunVanished
+from services.worker.keys import RunKey
+from services.worker.turns import TakingTurn
+
+
+class StepActivities:
+    """Given its workbench once, in the worker's main module."""
+
+    def __init__(self, bench: Workbench, control: ControlWatch) -> None:
+        self._bench = bench
+        self._control = control
+
+    @activity.defn(name=TAKE_TURN)
+    async def take_turn(self, request: TurnRequest) -> Step:
+        with self._control.watch(RunKey.of(request.run)) as watched:
+            return await attended(self._turn(request, watched), watched)
+
+    @activity.defn(name=RUN_TOOL)
+    async def run_tool(self, request: ToolRequest) -> ToolOutcome:
+        with self._control.watch(RunKey.of(request.run)) as watched:
+            return await attended(self._tool(request, watched), watched)
+
+    async def step(self, request: TurnRequest | ToolRequest) -> Step | ToolOutcome:
+        """The same outside Temporal, for a child process."""
+        with self._control.watch(RunKey.of(request.run)) as watched:
+            if isinstance(request, TurnRequest):
+                return await self._turn(request, watched)
+            return await self._tool(request, watched)
+
+    async def _turn(self, request: TurnRequest, watched: Watched) -> Step:
+        run = RunKey.of(request.run)
+        with _logged(run), self._bench.liveness.in_flight() as listed:
+            try:
+                return await TakingTurn(self._bench, run, watched, listed).take(request.unfinished)
+            except RunVanished:
+                return Step(finished=True)
+
+    async def _tool(self, request: ToolRequest, watched: Watched) -> ToolOutcome:
+        run = RunKey.of(request.run)
+        with _logged(run), self._bench.liveness.in_flight() as listed:
+            try:
+                return await RunningTool(self._bench, run, watched, listed).make(request.call)
+            except RunVanished:
+                return ToolOutcome()
+
+    @activity.defn(name=FINISH_RUN)
+    async def finish_run(self, request: EndRequest) -> None:
+        run = RunKey.of(request.run)
+        with self._control.watch(run) as watched:
+            await attended(self._end(run, request), watched)
+
+    async def _end(self, run: RunKey, request: EndRequest) -> None:
+        with _logged(run), suppress(RunVanished):
+            await finish(self._bench, run, request)
+
+
+def _logged(run: RunKey) -> AbstractContextManager[None]:
+    return bound(tenant_id=str(run.tenant_id), run_id=str(run.run_id), trace_id=run.run_id.hex)

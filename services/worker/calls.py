@@ -1,0 +1,186 @@
+"""One `run_tool`: make one call of the log's last turn, if it still may be made, and commit its result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from libs.contracts.workflow import CallRef, ToolOutcome
+from libs.database.engine import is_unavailable
+from libs.database.steps import Change
+from libs.domain import events
+from libs.domain.events import NewEvent
+from libs.domain.outputs import Unacceptable
+from libs.domain.run_log import Attempt, Turn
+from libs.domain.tools import CallFailed, CallNotSent, Effect, OutcomeUnknown
+from services.worker import keys
+from services.worker.bench import Workbench
+from services.worker.control import Watched
+from services.worker.inline import HandedBack
+from services.worker.journal import View
+from services.worker.keys import RunKey
+from services.worker.liveness import suspended_clock
+from services.worker.tool_steps import Outcome, Prepared, ToolSteps, may_repeat
+from services.worker.turns import RETRY_FIRST, RETRY_MOST, TWIN_POLL_SECONDS, TryAgain
+
+ATTEMPTS = 5
+STOP_PATIENCE = 10.0  # seconds that a cancelled tool has to end
+
+
+class RunStopped(CallFailed):
+    """The run was cancelled while the call was in progress."""
+
+    code = events.STOPPED
+
+
+class RunningTool:
+    """The attempt of one activity at one call."""
+
+    def __init__(self, bench: Workbench, run: RunKey, watched: Watched, listed: Callable[[str], None]) -> None:
+        self._bench = bench
+        self._run = run
+        self._watched = watched
+        self._tools = ToolSteps(bench, listed)
+
+    async def make(self, ref: CallRef) -> ToolOutcome:
+        """Make the call unless its result is there or the run is not to go on."""
+        while True:
+            view = await self._load()
+            if not _may_run(view, ref):
+                return ToolOutcome()
+            turn = view.log.turns[ref.turn - 1]
+            left_open = turn.last_attempt(ref.index)
+            if left_open is None or not left_open.open:
+                return await self._attempt(view, turn, ref, None)
+            if await self._is_alive(turn, ref, left_open):
+                await asyncio.sleep(TWIN_POLL_SECONDS)
+                continue
+            return await self._attempt(view, turn, ref, left_open)
+
+    async def _load(self) -> View:
+        view = await self._bench.journal.load(self._run)
+        self._watched.seen(view.state.control_seq)
+        return view
+
+    async def _is_alive(self, turn: Turn, ref: CallRef, attempt: Attempt) -> bool:
+        call = keys.tool_call(self._run, turn.number, ref.index, attempt.number)
+        return await self._bench.liveness.is_alive(attempt, call)
+
+    async def _attempt(self, view: View, turn: Turn, ref: CallRef, dead: Attempt | None) -> ToolOutcome:
+        call = turn.calls[ref.index]
+        try:
+            prepared = self._tools.prepare(view, call)
+        except Unacceptable as problem:  # a tool that this worker does not have
+            await self._commit(view, self._tools.given_up(turn.number, call, 0, str(problem)))
+            return ToolOutcome()
+        if dead is not None and prepared.function.effect is Effect.WRITE:
+            await self._commit(view, self._tools.unknown(turn.number, call, prepared.function, dead.number))
+            return ToolOutcome()
+        number = len(turn.attempts.get(ref.index, [])) + 1
+        opened_at = suspended_clock()
+        opened = await self._opened(view, turn, prepared, number, dead)
+        if opened is None:
+            return await self.make(ref)
+        if ref.index in turn.results:  # somebody else's result came just before: nothing is sent
+            return ToolOutcome()
+        return await self._send(opened, turn, prepared, number, opened_at)
+
+    async def _opened(
+        self, view: View, turn: Turn, prepared: Prepared, number: int, dead: Attempt | None
+    ) -> View | None:
+        found = [self._tools.started(view, turn.number, prepared, number)]
+        if dead is not None:
+            lost = OutcomeUnknown("The worker of this attempt is gone.")
+            lost.code = events.WORKER_LOST
+            found.insert(0, self._tools.closed(view, turn.number, prepared.call.index, dead.number, lost))
+        change = Change(tuple(found), require_turn=turn.number, require_desired_run=True)
+        return await self._bench.journal.commit(view, change)
+
+    async def _send(self, view: View, turn: Turn, prepared: Prepared, number: int, opened_at: float) -> ToolOutcome:
+        late = suspended_clock() - opened_at > self._bench.liveness.dead_after / 2
+        if prepared.function.effect is Effect.WRITE and (late or not self._bench.liveness.trusted):
+            # This process was suspended, or cannot say that it lives: others may have recorded an end of this call.
+            outcome = Outcome(failed=CallNotSent("The worker was suspended before it sent anything."))
+        else:
+            outcome = await self._performed(view, turn, prepared, number)
+        if outcome.result is not None:
+            _, change = await self._tools.completed(view, turn.number, prepared, number, outcome)
+            await self._bench.journal.commit(view, change)
+            return ToolOutcome()
+        failed = outcome.failed or OutcomeUnknown("The call ended without a result.")
+        return await self._after_failure(view, turn, prepared, number, failed)
+
+    async def _performed(self, view: View, turn: Turn, prepared: Prepared, number: int) -> Outcome:
+        task = asyncio.create_task(self._tools.perform(view, turn.number, prepared, number))
+        try:
+            while True:
+                changed = asyncio.create_task(self._watched.changed.wait())
+                await asyncio.wait((task, changed), return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                if task.done():
+                    return task.result()
+                if (stop := await self._must_stop(view, prepared)) is not None:
+                    return await _aborted(task, stop)
+        finally:
+            task.cancel()
+
+    async def _must_stop(self, view: View, prepared: Prepared) -> CallFailed | None:
+        """Why the call in progress is to be aborted; None when it goes on."""
+        if self._watched.leaving and prepared.function.effect is not Effect.WRITE:
+            return HandedBack("The worker stops; another one goes on.")
+        try:
+            view = await self._load()
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            await asyncio.sleep(0.5)
+            return None
+        if view.state.finished or view.state.desired == "cancelled" or view.state.overdue:
+            return RunStopped("The run is not to go on.")
+        return None
+
+    async def _after_failure(
+        self, view: View, turn: Turn, prepared: Prepared, number: int, failed: CallFailed
+    ) -> ToolOutcome:
+        if isinstance(failed, OutcomeUnknown) and not may_repeat(prepared.function, failed):
+            await self._commit(view, self._tools.unknown(turn.number, prepared.call, prepared.function, number))
+            return ToolOutcome()
+        tries = turn.failures(prepared.call.index) + 1
+        after = failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
+        closed = self._tools.closed(view, turn.number, prepared.call.index, number, failed, after)
+        if isinstance(failed, HandedBack):
+            await self._commit(view, closed)
+            return ToolOutcome(again=True)
+        if isinstance(failed, RunStopped):
+            await self._commit(view, closed)
+            return ToolOutcome()
+        if tries >= ATTEMPTS:
+            await self._commit(view, closed, self._tools.given_up(turn.number, prepared.call, number, failed.message))
+            return ToolOutcome()
+        await self._commit(view, closed)
+        raise TryAgain(failed.code, failed.message, after)
+
+    async def _commit(self, view: View, *found: NewEvent) -> None:
+        """Commit; when somebody else recorded the effect first, theirs stands."""
+        await self._bench.journal.commit(view, Change(found))
+
+
+def _may_run(view: View, ref: CallRef) -> bool:
+    """Whether the call is wanted still; `take_turn` decides what else is to happen."""
+    if view.state.finished or view.state.desired != "run" or view.state.overdue:
+        return False
+    if ref.turn != len(view.log.turns):
+        return False
+    return ref.index not in view.log.turns[ref.turn - 1].results
+
+
+async def _aborted(task: asyncio.Task[Outcome], stop: CallFailed) -> Outcome:
+    """Abort a call and say what is known of it; a tool that does not stop is left behind."""
+    task.cancel()
+    began = time.monotonic()
+    while not task.done() and time.monotonic() - began < STOP_PATIENCE:
+        await asyncio.wait((task,), timeout=0.1)
+    if task.done() and not task.cancelled() and task.exception() is None and task.result().result is not None:
+        return task.result()  # it was faster
+    return Outcome(failed=stop)

@@ -1,0 +1,101 @@
+"""What is asked of the runs that this process works on: one query a second, and Redis makes it faster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from libs.database import reconciliation
+from libs.database.engine import Database, is_unavailable
+from services.worker.keys import RunKey
+
+logger = logging.getLogger(__name__)
+POLL_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class Watched:
+    """A step in progress. `changed` wakes it: the run's row should be read again (`asked`), or the worker stops (`leaving`)."""
+
+    run: RunKey
+    control_seq: int = 0
+    asked: bool = False
+    leaving: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hint(self) -> None:
+        """Somebody thinks that something was asked; the row says what."""
+        self.asked = True
+        self.changed.set()
+
+    def leave(self) -> None:
+        """The worker stops: return at the next commit."""
+        self.leaving = True
+        self.changed.set()
+
+    def seen(self, control_seq: int) -> None:
+        """The step has read the row up to here."""
+        self.control_seq = max(self.control_seq, control_seq)
+        self.asked = False
+        self.changed.clear()
+
+
+class ControlWatch:
+    """The steps in progress, and what wakes them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._watched: set[Watched] = set()
+        self._hinted = asyncio.Event()
+        self._leaving = False
+
+    @contextlib.contextmanager
+    def watch(self, run: RunKey) -> Iterator[Watched]:
+        watched = Watched(run)
+        if self._leaving:
+            watched.leave()
+        self._watched.add(watched)
+        try:
+            yield watched
+        finally:
+            self._watched.discard(watched)
+
+    @property
+    def busy(self) -> int:
+        return len(self._watched)
+
+    def hint(self) -> None:
+        """Read the rows now: something was asked of some run."""
+        self._hinted.set()
+
+    def leave(self) -> None:
+        """The worker stops: every step returns at its next commit."""
+        self._leaving = True
+        for watched in self._watched:
+            watched.leave()
+
+    async def poll(self) -> None:
+        """Compare the rows with what the steps have seen, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hinted.wait(), POLL_SECONDS)
+            self._hinted.clear()
+            if self._watched:
+                try:
+                    await self._compare()
+                except Exception as error:
+                    if not is_unavailable(error):
+                        raise
+                    logger.warning("cannot read what is asked of runs: the database is away")
+
+    async def _compare(self) -> None:
+        runs = list({watched.run for watched in self._watched})
+        async with self._database.maintenance() as connection:
+            rows = await reconciliation.controls(connection, runs)
+        for watched in list(self._watched):
+            control_seq, _ = rows.get(watched.run, (0, "run"))
+            if control_seq > watched.control_seq:
+                watched.hint()

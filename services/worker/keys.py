@@ -1,0 +1,27 @@
+"""Names of runs and of calls in flight."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from libs.contracts.workflow import RunRef
+
+
+class RunKey(NamedTuple):
+    """Which run, with its tenant: nothing is read without one."""
+
+    tenant_id: UUID
+    run_id: UUID
+
+    @classmethod
+    def of(cls, ref: RunRef) -> RunKey:
+        return cls(UUID(ref.tenant_id), UUID(ref.run_id))
+
+
+def model_call(run: RunKey, turn: int, attempt: int) -> str:
+    return f"{run.run_id}/m{turn}.{attempt}"
+
+
+def tool_call(run: RunKey, turn: int, index: int, attempt: int) -> str:
+    return f"{run.run_id}/t{turn}.{index}.{attempt}"

@@ -1,0 +1,251 @@
+"""`python -m services.worker.main`: the execution plane, one process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvloop
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.workflow import NondeterminismError
+
+from libs.clients import temporal
+from libs.clients.event_stream import EventStream
+from libs.clients.object_store import ObjectStore
+from libs.clients.openai import Models
+from libs.clients.temporal import Temporal
+from libs.contracts.workflow import SUSPECTS
+from libs.database.engine import Database, is_unavailable
+from libs.domain.tool_specs import ToolSpec
+from libs.observability import logs, metrics
+from libs.settings.models import load_providers
+from libs.tools.addresses import EgressPolicy
+from libs.tools.egress import Egress
+from libs.tools.registry import build_tools
+from services.worker.activities.steps import StepActivities
+from services.worker.bench import Workbench
+from services.worker.control import ControlWatch
+from services.worker.health import health_server
+from services.worker.journal import Journal
+from services.worker.liveness import Liveness
+from services.worker.prices import PriceBook
+from services.worker.reconciler import Reconciler
+from services.worker.settings import WorkerSettings
+from services.worker.specs import BuildTools, Functions, Specs
+from services.worker.suspects import SUSPECT, SuspectActivities, make_step
+from services.worker.workflows.agent_run import AgentRunWorkflow
+
+logger = logging.getLogger(__name__)
+MODULE = "services.worker.main"
+CONNECT_PAUSE = 0.5  # seconds
+
+
+class Process:
+    """Everything that one worker process is made of."""
+
+    def __init__(self, settings: WorkerSettings, build: BuildTools) -> None:
+        self.settings = settings
+        self.database = Database.open(settings)
+        self.live = EventStream.open(settings)
+        self.control = ControlWatch(self.database)
+        self.liveness = Liveness(
+            self.database,
+            settings.worker_name,
+            settings.temporal_task_queue,
+            settings.worker_dead_after_seconds,
+            settings.renew_seconds,
+        )
+        providers = load_providers(settings.model_providers_file)
+        objects = ObjectStore(settings)
+        self.models = Models(providers, settings)
+        self.prices = PriceBook(self.database, providers)
+        self.bench = Workbench(
+            Journal(self.database, objects, Specs(self.database, build), self.live),
+            self.models,
+            self.prices,
+            self.liveness,
+            objects,
+            self.live,
+            settings.worker_slice_seconds,
+            settings.model_attempts,
+        )
+        self.activities = StepActivities(self.bench, self.control)
+
+    async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Make this process known, then keep it so. Waits for the database."""
+        self.live.start()
+        self.live.on_control(lambda tenant_id, run_id: self.control.hint())
+        while True:
+            try:
+                await self.liveness.start()
+                await self.prices.start()
+                break
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                logger.warning("waiting for the database")
+                await asyncio.sleep(CONNECT_PAUSE)
+        work = (
+            self.liveness.keep_alive(), self.control.poll(), self.prices.refresh(), metrics.watch_loop_lag()
+        )  # fmt: skip
+        return [tasks.create_task(coroutine) for coroutine in work]
+
+    async def close(self) -> None:
+        await self.liveness.leave()
+        await self.live.close()
+        await self.models.close()
+        await self.database.close()
+
+
+async def serve(settings: WorkerSettings, build: BuildTools, module: str) -> None:
+    """Work until SIGTERM or SIGINT; then hand everything over and leave."""
+    process = Process(settings, build)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    ready = False
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            background: list[asyncio.Task[Any]] = []
+            if settings.worker_metrics_port is not None:
+                server = health_server(settings.worker_metrics_host, settings.worker_metrics_port, lambda: ready)
+                background.append(tasks.create_task(server.serve()))
+            starting = tasks.create_task(_started(process, tasks, module))
+            await _first(starting, stopped)
+            if not stopped.is_set():
+                workers, more = starting.result()
+                background += more
+                ready = True
+                logger.info("ready", extra={"fields": {"worker": process.liveness.label}})
+                async with AsyncExitStack() as running:
+                    for worker in workers:
+                        await running.enter_async_context(worker)
+                    await stopped.wait()
+                    logger.info("stopping: steps in progress go to other workers")
+                    process.control.leave()
+            starting.cancel()
+            for task in background:
+                task.cancel()
+    finally:
+        await process.close()
+
+
+async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> None:
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+async def _started(
+    process: Process, tasks: asyncio.TaskGroup, module: str
+) -> tuple[list[Worker], list[asyncio.Task[None]]]:
+    background = await process.start(tasks)
+    client = await _connected(process.settings)
+    reconciler = Reconciler(
+        process.database,
+        Temporal(process.settings, client),
+        process.bench,
+        process.settings.worker_reconcile_seconds,
+    )
+    background.append(tasks.create_task(reconciler.work()))
+    return _workers(process, client, module), background
+
+
+async def _connected(settings: WorkerSettings) -> Client:
+    """A client, as soon as Temporal is there."""
+    while True:
+        try:
+            return await asyncio.wait_for(temporal.connect(settings), 5)
+        except (RuntimeError, RPCError, TimeoutError, OSError):
+            logger.warning("waiting for Temporal at %s", settings.temporal_address)
+            await asyncio.sleep(CONNECT_PAUSE)
+
+
+def _workers(process: Process, client: Client, module: str) -> list[Worker]:
+    """One for the platform's queue, one for each queue of tools, one for suspects."""
+    settings = process.settings
+    AgentRunWorkflow.heartbeat_timeout = settings.heartbeat_timeout
+    steps = process.activities
+    common: dict[str, Any] = {
+        "max_heartbeat_throttle_interval": settings.heartbeat_timeout / 8,
+        "default_heartbeat_throttle_interval": settings.heartbeat_timeout / 8,
+        "graceful_shutdown_timeout": settings.grace,
+    }
+    main = Worker(
+        client,
+        task_queue=settings.temporal_task_queue,
+        workflows=[AgentRunWorkflow],
+        activities=[steps.take_turn, steps.run_tool, steps.finish_run],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        workflow_failure_exception_types=[NondeterminismError],
+        max_concurrent_activities=settings.worker_max_concurrent_steps,
+        sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
+        **common,
+    )
+    suspects = SuspectActivities(process.control, module)
+    suspicious = Worker(
+        client,
+        task_queue=settings.temporal_task_queue + SUSPECTS,
+        activities=[suspects.take_turn, suspects.run_tool],
+        max_concurrent_activities=1,
+        **common,
+    )
+    own = [
+        Worker(
+            client,
+            task_queue=queue,
+            activities=[steps.run_tool],
+            max_concurrent_activities=settings.worker_max_concurrent_steps,
+            **common,
+        )
+        for queue in settings.tool_queues
+    ]
+    return [main, suspicious, *own]
+
+
+async def serve_suspect(settings: WorkerSettings, build: BuildTools, name: str) -> None:
+    """Make the one step that stands on standard input."""
+    process = Process(settings, build)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.control.leave)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            background = await process.start(tasks)
+            await make_step(process.activities, name)
+            for task in background:
+                task.cancel()
+    finally:
+        await process.close()
+
+
+def run(build: BuildTools | None = None, module: str = MODULE, arguments: Sequence[str] = ()) -> None:
+    """The program. `build` and `module` let a deployment bring tools of its own."""
+    settings = WorkerSettings()
+    logs.configure("worker", settings.log_level)
+    build = build or tools_of_the_platform(settings)
+    if len(arguments) == 2 and arguments[0] == SUSPECT:
+        uvloop.run(serve_suspect(settings, build, arguments[1]))
+    else:
+        uvloop.run(serve(settings, build, module))
+
+
+def tools_of_the_platform(settings: WorkerSettings) -> BuildTools:
+    """The tools in `libs.tools`, all behind one egress guard."""
+    egress: list[Egress] = []
+
+    def build(declared: Sequence[ToolSpec]) -> Functions:
+        if not egress:  # made inside the running loop
+            egress.append(Egress(EgressPolicy.parse(settings.egress_allow)))
+        return build_tools(declared, egress[0])
+
+    return build
+
+
+if __name__ == "__main__":
+    run(arguments=sys.argv[1:])

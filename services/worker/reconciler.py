@@ -1,0 +1,82 @@
+"""Makes true what was accepted: runs without a workflow are started, what was not seen is signalled again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from temporalio.client import WorkflowExecutionStatus
+
+from libs.clients.temporal import Temporal
+from libs.contracts.workflow import CANCEL_REQUESTED, EndRequest, RunRef, Wake
+from libs.database import reconciliation
+from libs.database.engine import Database, is_unavailable
+from libs.database.reconciliation import Neglected
+from libs.domain.errors import DependencyUnavailable
+from services.worker.bench import Workbench
+from services.worker.finishing import finish
+from services.worker.keys import RunKey
+
+logger = logging.getLogger(__name__)
+BATCH = 50
+AT_ONCE = 8
+BY_A_PERSON = frozenset({WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.TERMINATED})
+
+
+class Reconciler:
+    """One per worker; any number may run, since a run is claimed by moving its next look."""
+
+    def __init__(self, database: Database, temporal: Temporal, bench: Workbench, every: float) -> None:
+        self._database = database
+        self._temporal = temporal
+        self._bench = bench
+        self._every = every
+        self.repairs = 0
+
+    async def work(self) -> None:
+        """Look after neglected runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._every * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the workers, no secret
+            try:
+                await self.round()
+            except DependencyUnavailable as error:
+                logger.warning("the reconciler waits: %s", error.detail)
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                logger.warning("the reconciler waits: the database is away")
+
+    async def round(self) -> int:
+        """One look; how many runs were looked after."""
+        await self._temporal.check()  # claimed runs wait longer each time: claim none that cannot be helped
+        async with self._database.maintenance() as connection:
+            claimed = await reconciliation.claim(connection, BATCH)
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(run: Neglected) -> None:
+            async with slots:
+                await self._look_after(run)
+
+        await asyncio.gather(*(one(run) for run in claimed))
+        return len(claimed)
+
+    async def _look_after(self, run: Neglected) -> None:
+        ref = RunRef(
+            str(run.tenant_id), str(run.run_id), run.deadline_at.timestamp() if run.deadline_at else None
+        )
+        if not run.started and run.control_seq == 0:
+            await self._temporal.start_agent_run(ref, run.priority)
+            self.repairs += 1
+            return
+        status = await self._temporal.status(ref)
+        if status is WorkflowExecutionStatus.RUNNING:
+            if run.control_seq > run.control_seen:
+                await self._temporal.wake(ref, Wake(run.control_seq, stop=run.desired != "run"))
+                self.repairs += 1
+            return
+        if status in BY_A_PERSON and run.desired != "cancelled":
+            # Only a person does that; what they wanted becomes what is asked of the run.
+            await finish(self._bench, RunKey(run.tenant_id, run.run_id), EndRequest(ref, CANCEL_REQUESTED, ""))
+        await self._temporal.start_agent_run(ref, run.priority)
+        self.repairs += 1

@@ -1,0 +1,268 @@
+"""One `take_turn`: read what is asked and what comes next, do it, and go on by itself for a slice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from libs.clients.openai import ModelAnswer, ModelFailed
+from libs.contracts.workflow import CallRef, Step, Unfinished
+from libs.database.steps import Change
+from libs.domain import events
+from libs.domain.agent_loop import CallModel, Cancel, Conclude, Done, Fail, Pause, RunCalls, next_action
+from libs.domain.budget import BudgetExceeded
+from libs.domain.errors import Failure
+from libs.domain.events import NewEvent
+from libs.domain.outputs import Unacceptable
+from libs.domain.run_log import Call, Turn
+from libs.domain.tools import Effect
+from services.worker.bench import Slice, Workbench
+from services.worker.control import Watched
+from services.worker.conversation import conversation
+from services.worker.endings import Endings
+from services.worker.inline import InlineCalls
+from services.worker.journal import View
+from services.worker.keys import RunKey
+from services.worker.model_steps import Answered, ModelSteps, Opening, Stopped
+from services.worker.tool_steps import ToolSteps
+
+RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # seconds
+TWIN_POLL_SECONDS = 0.25
+
+
+class TryAgain(Exception):  # noqa: N818
+    """The provider failed; Temporal is to try this step again after so many seconds."""
+
+    def __init__(self, code: str, message: str, after: float) -> None:
+        super().__init__(message)
+        self.code = code
+        self.after = after
+
+
+class TakingTurn:
+    """The steps of one activity."""
+
+    def __init__(self, bench: Workbench, run: RunKey, watched: Watched, listed: Callable[[str], None]) -> None:
+        self._bench = bench
+        self._run = run
+        self._watched = watched
+        self._slice = Slice(bench.slice_seconds)
+        self._endings = Endings(bench)
+        self._models = ModelSteps(bench, self._endings, watched, listed)
+        self._tools = ToolSteps(bench, listed)
+        self._inline = InlineCalls(bench, self._tools, watched)
+        self._opening: Opening | None = None  # already committed
+        self._answers = 0
+
+    async def take(self, unfinished: Sequence[Unfinished]) -> Step:
+        """Go on with the run until it ends, waits, needs calls of their own, or the slice is over."""
+        view = await self._load()
+        if unfinished:
+            view = await self._record_unfinished(view, unfinished)
+        while True:
+            if self._watched.asked:
+                view = await self._load()
+            view = await self._resumed(view)
+            action = next_action(view.log, view.now, self._bench.model_attempts)
+            match action:
+                case Done():
+                    self._bench.journal.forget(self._run)
+                    return Step(finished=True)
+                case RunCalls(turn, calls):
+                    if not self._may_go_on or not (fit := self._fit_inline(view, turn, calls)):
+                        return await self._handed_over(view, turn, calls)
+                    view = await self._run_inline(view, turn, fit)
+                case CallModel(turn):
+                    if self._answers and not self._may_go_on and self._opening is None:
+                        return Step()
+                    try:
+                        view = await self._call_model(view, turn)
+                    except _HandBack:
+                        return Step()
+                case Pause():
+                    view = await self._endings.quiet(view)
+                    parked = await self._endings.pause(view)
+                    if parked is not None and parked.state.desired == "paused":
+                        return _waiting(parked)
+                    view = await self._load()
+                case _:
+                    view = await self._ended(view, action)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self._slice.open and not self._watched.asked and not self._watched.leaving
+
+    async def _load(self) -> View:
+        view = await self._bench.journal.load(self._run)
+        self._watched.seen(view.state.control_seq)
+        return view
+
+    async def _ended(self, view: View, action: Cancel | Fail | Conclude) -> View:
+        if isinstance(action, Conclude):
+            return await self._endings.conclude(view, action.turn) or await self._load()
+        view = await self._endings.quiet(view)
+        failure = action.failure if isinstance(action, Fail) else None
+        ended = await self._endings.end(view, "failed" if failure else "cancelled", failure)
+        return ended or await self._load()
+
+    async def _resumed(self, view: View) -> View:
+        """A run that was to pause and now is to go on: say that it runs."""
+        while view.state.status in ("pausing", "paused") and view.state.desired == "run":
+            change = Change(
+                (NewEvent(events.RUN_RESUMED, {}),),
+                require_control=view.state.control_seq,
+                require_desired_run=True,
+                control_seen=view.state.control_seq,
+                status="running",
+            )
+            view = await self._bench.journal.commit(view, change) or await self._load()
+        return view
+
+    # Model calls
+
+    async def _call_model(self, view: View, turn: int) -> View:
+        opening, self._opening = self._opening, None
+        if opening is None or opening.turn != turn:
+            opened = await self._opened(view, turn)
+            if opened is None:
+                return await self._load()
+            view, opening = opened
+        answer = ModelAnswer()
+        try:
+            with self._slice.not_counted():
+                answered = await self._models.ask(view, opening, answer)
+        except (ModelFailed, Stopped) as failed:
+            await self._models.close(view, opening, answer, failed)
+            return await self._after_failure(failed)
+        self._answers += 1
+        return await self._commit_answer(view, opening, answered)
+
+    async def _opened(self, view: View, turn: int) -> tuple[View, Opening] | None:
+        """Open a call; None when somebody else is at it, when the budget ended the run, or the fence did not hold."""
+        if view.log.open_attempt is not None and await self._endings.in_flight(view):
+            await asyncio.sleep(TWIN_POLL_SECONDS)
+            return None
+        try:
+            opening = self._models.opening(view, turn, conversation(view), view.log.last_seq)
+        except BudgetExceeded as exceeded:
+            await self._endings.end(view, "failed", exceeded.failure)
+            return None
+        except ModelFailed as failed:
+            await self._endings.end(view, "failed", Failure("model_error", failed.message))
+            return None
+        opened = await self._models.open(view, opening)
+        return None if opened is None else (opened, opening)
+
+    async def _after_failure(self, failed: ModelFailed | Stopped) -> View:
+        view = await self._load()
+        if isinstance(failed, Stopped):
+            if failed.code == events.HANDED_BACK:
+                raise _HandBack
+            return view
+        tries = view.log.failed_attempts
+        if not failed.retryable or tries >= self._bench.model_attempts:
+            return view
+        if self._answers:
+            raise _HandBack
+        after = failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
+        raise TryAgain(failed.code, failed.message, after)
+
+    async def _commit_answer(self, view: View, opening: Opening, answered: Answered) -> View:
+        """Commit a paid answer with what follows from it; without that, if something was asked meanwhile."""
+        storing = await self._bench.journal.store_large(
+            view.run, answered.change.events[0], "content", f"t{opening.turn}/{opening.attempt}/content"
+        )
+        refused = self._tools.refused(view, opening.turn, answered.calls)
+        base = replace(answered.change, events=(storing, *refused), control_seen=view.state.control_seq)
+        committed = await self._bench.journal.commit(view, await self._with_what_follows(view, opening, answered, base))
+        if committed is None:
+            view = await self._load()
+            committed = await self._bench.journal.commit(view, replace(base, control_seen=None))
+        if committed is not None:
+            return committed
+        view = await self._load()
+        last = view.log.turns[opening.turn - 1] if len(view.log.turns) >= opening.turn else None
+        if (last is None or last.attempt != opening.attempt) and base.closed is not None:
+            await self._bench.journal.settle(view.run, base.closed)
+        return view
+
+    async def _with_what_follows(self, view: View, opening: Opening, answered: Answered, base: Change) -> Change:
+        """The end of the run, or the openings of the turn's fast calls, if nothing else was asked of the run."""
+        change = replace(base, require_control=view.state.control_seq)
+        if not answered.calls:
+            verdict = await self._endings.judge(
+                view, opening.turn, opening.attempt, answered.content, answered.finish_reason
+            )
+            return verdict.added_to(change)
+        if not self._may_go_on:
+            return base
+        started = self._inline.open_with_turn(view, opening.turn, answered.calls)
+        if not started:
+            return base
+        return replace(change, events=change.events + started, require_desired_run=True)
+
+    # Tool calls
+
+    def _fit_inline(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> tuple[Call, ...]:
+        """Calls that need no decision and no queue of their own, are safe to repeat, and did not fail before."""
+        return tuple(call for call in calls if self._inline.fits(view, turn, call))
+
+    async def _run_inline(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> View:
+        view, self._opening = await self._inline.run(view, turn, calls, self._slice, self._next_opening)
+        return view
+
+    def _next_opening(self, view: View, messages: list[dict[str, object]], input_seq: int) -> Opening | None:
+        """The next model call, to be opened by the commit of the last result; None when that needs a decision."""
+        limit = view.state.limit_steps
+        if not self._may_go_on or (limit is not None and view.state.turn >= limit) or view.log.rejections:
+            return None
+        try:
+            return self._models.opening(view, view.state.turn + 1, conversation(view, messages), input_seq)
+        except (BudgetExceeded, ModelFailed):
+            return None
+
+    async def _handed_over(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> Step:
+        return Step(calls=[self._reference(view, turn, call) for call in calls])
+
+    def _reference(self, view: View, turn: Turn, call: Call) -> CallRef:
+        _, function = view.version.functions[call.name]
+        return CallRef(turn.number, call.index, call.name, function.timeout_seconds, function.queue)
+
+    async def _record_unfinished(self, view: View, unfinished: Sequence[Unfinished]) -> View:
+        """Give calls whose activity ended without a result the result that the model can use."""
+        for ended in unfinished:
+            turn = view.log.turns[ended.turn - 1]
+            if view.state.finished or ended.index in turn.results or ended.kind == "stopped":
+                continue
+            change = Change((self._ended_call(view, turn, ended),))
+            view = await self._bench.journal.commit(view, change) or await self._load()
+        return view
+
+    def _ended_call(self, view: View, turn: Turn, ended: Unfinished) -> NewEvent:
+        call = turn.calls[ended.index]
+        attempt = turn.last_attempt(ended.index)
+        number = attempt.number if attempt else 0
+        if ended.kind in ("deadly", "lost"):
+            message = f"Every worker that made the call of {call.name} died."
+            return NewEvent(
+                events.TOOL_COMPLETED,
+                self._tools.given_up(turn.number, call, number, message).data
+                | {"fatal": True, "message": message, "fatal_code": events.WORKER_LOST},
+                events.tool_result(turn.number, ended.index),
+            )
+        try:
+            prepared = self._tools.prepare(view, call)
+        except Unacceptable as problem:
+            return self._tools.given_up(turn.number, call, number, str(problem))
+        if attempt is not None and attempt.open and prepared.function.effect is Effect.WRITE:
+            return self._tools.unknown(turn.number, call, prepared.function, number)
+        return self._tools.given_up(turn.number, call, number, f"it ended by {ended.kind}")
+
+
+class _HandBack(Exception):  # noqa: N818
+    """Return to the workflow; the next activity goes on."""
+
+
+def _waiting(view: View) -> Step:
+    return Step(waiting=True, control_seq=view.state.control_seq)
