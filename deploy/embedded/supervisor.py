@@ -21,6 +21,8 @@ from deploy.embedded.probes import http_json
 from deploy.embedded.stack import Stack
 
 DEMO_TENANT = "demo"
+# As the command line has it: the platform is not there.
+FAILED = 4
 
 
 class Interrupted(BaseException):
@@ -126,8 +128,9 @@ def main() -> int:
     try:
         run(options, lambda summary: _write(form(summary)))
     except StackFailure as failure:
-        sys.stderr.write(f"agent-runtime: {failure}\n")
-        return 1
+        problem = {"code": type(failure).__name__, "detail": str(failure)}
+        sys.stderr.write((json.dumps(problem) if options.json else f"agent-runtime: {failure}") + "\n")
+        return FAILED
     return 0
 
 
