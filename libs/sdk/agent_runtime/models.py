@@ -142,13 +142,17 @@ class Run(Document):
 
 
 class Event(Document):
-    """One durable fact of a run. `seq` counts from 1 without gaps; `type` (`model.completed`, …) shapes `data`."""
+    """One durable fact of a run. `seq` counts from 1 without gaps; `type` (`model.completed`, …) shapes `data`.
+
+    `large` names, by JSON pointer into `data`, the values over 64 KiB that are left out of it, with size and sha256.
+    """
 
     seq: int
     type: str
     data: dict[str, Any] = Field(default_factory=dict)
     at: datetime | None = None
     version: int = 1
+    large: dict[str, Any] | None = None
 
     @property
     def terminal(self) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
-
 from agent_runtime import AsyncClient, Client, Retry
 
 URL = "http://127.0.0.1:8080"

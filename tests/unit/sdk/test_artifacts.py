@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-
 from agent_runtime import AnswerNotUnderstood, ApiUnreachable, DigestMismatch, Unusable
+
 from tests.unit.sdk.scripted import ScriptedApi, Stream, ok, problem
 
 CONTENT = bytes(range(256)) * 600

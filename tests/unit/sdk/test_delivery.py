@@ -10,12 +10,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import agent_runtime
 import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-import agent_runtime
 from agent_runtime import (
     AnswerNotUnderstood,
     ApiProblem,
@@ -27,6 +24,9 @@ from agent_runtime import (
     WaitExpired,
 )
 from agent_runtime.messages import Reply
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.unit.sdk.scripted import ScriptedApi, ok, problem, run
 
 LOST = [

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from agent_runtime.event_stream import EventStreamDecoder, Message
 from hypothesis import given
 from hypothesis import strategies as st
-
-from agent_runtime.event_stream import EventStreamDecoder, Message
 
 STREAM = (
     "\ufeffretry: 1500\n\n: heartbeat\n\nid: 1\nevent: run.queued\ndata: {}\n\n"

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from agent_runtime import AnswerNotUnderstood, Delta, Event, NotFound, Retry, StreamBroken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_runtime import AnswerNotUnderstood, Delta, Event, NotFound, Retry, StreamBroken
 from tests.unit.sdk.scripted import ScriptedApi, events, ok, problem, run
 
 LOG: list[tuple[str, dict[str, Any]]] = [

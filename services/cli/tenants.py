@@ -1,0 +1,58 @@
+"""`agent-runtime tenants`, for administrators of the platform."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from agent_runtime import Tenant
+
+from services.cli.access import client
+from services.cli.output import AsJson, print_facts, print_json, print_table
+
+tenants = typer.Typer(no_args_is_help=True, help="Create and look at tenants (role admin).")
+
+
+@tenants.command("create")
+def create_tenant(
+    ctx: typer.Context,
+    slug: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
+    name: Annotated[str | None, typer.Option("--name", help="How people call it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a tenant."""
+    show_tenant_of(client(ctx, "admin").tenants.create(slug, name=name), as_json)
+
+
+@tenants.command("list")
+def list_tenants(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List all tenants."""
+    found = list(client(ctx, "admin").tenants.list())
+    if as_json:
+        return print_json({"items": [tenant.as_json() for tenant in found]})
+    rows = [(tenant.slug, tenant.name, tenant.status, tenant.created_at, tenant.id) for tenant in found]
+    print_table(("tenant", "name", "status", "created", "id"), rows, "There are no tenants.")
+
+
+@tenants.command("show")
+def show_tenant(
+    ctx: typer.Context,
+    tenant: Annotated[str, typer.Argument(help="Slug or id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one tenant."""
+    show_tenant_of(client(ctx, "admin").tenants.get(tenant), as_json)
+
+
+def show_tenant_of(tenant: Tenant, as_json: bool) -> None:
+    if as_json:
+        return print_json(tenant.as_json())
+    print_facts(
+        [
+            ("tenant", tenant.slug),
+            ("name", tenant.name),
+            ("status", tenant.status),
+            ("created", tenant.created_at),
+            ("id", tenant.id),
+        ]
+    )
