@@ -73,9 +73,12 @@ def start_detached(options: Options) -> dict[str, Any]:
     while process.poll() is None and time.monotonic() < deadline:
         summary = read_json(state.run / SUMMARY)
         if summary and summary.get("supervisor") == process.pid:
+            # It is not ours to wait for, which Popen would otherwise complain about.
+            process.returncode = 0
             return dict(summary)
         time.sleep(0.05)
     process.terminate()
+    process.wait()
     raise StartFailed("\n".join(tail(log, 10)) or f"the supervisor ended at once; see {log}")
 
 

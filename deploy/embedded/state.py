@@ -79,7 +79,7 @@ class StateDirectory:
         if not self.exists:
             raise NotRunning(f"there is no state in {self.path}; start a stack with `agent-runtime up`")
         self.check_version()
-        if not os.access(self.run, os.R_OK | os.X_OK):
+        if self.run.exists() and not os.access(self.run, os.R_OK | os.X_OK):
             raise StateRefused(f"the state in {self.path} belongs to another user; name your own with --state-dir")
 
     def directory(self, name: str) -> Path:
