@@ -118,4 +118,4 @@ def show_version_of(version: AgentVersion, as_json: bool) -> None:
             ("by", version.created_by),
         ]
     )
-    console().print(value_text(version.spec))
+    typer.echo(value_text(version.spec))

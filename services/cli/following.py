@@ -43,7 +43,7 @@ def show_end(run: Run) -> None:
     if run.error is not None:
         out.print(f"\n{safe(run.error.code)}: {safe(run.error.message)}", style="red")
     elif run.output is not None:
-        out.print(f"\n{value_text(run.output)}")
+        typer.echo(f"\n{value_text(run.output)}")
     usage = run.usage
     took = (
         f" · {(run.finished_at - run.created_at).total_seconds():.1f} s" if run.finished_at and run.created_at else ""
@@ -65,7 +65,7 @@ class RunView:
     def show(self, item: Event | Delta) -> None:
         if isinstance(item, Delta):
             self._text += item.text
-            self._out.print(safe(item.text), end="")
+            typer.echo(safe(item.text), nl=False)
             return
         if item.type == "model.completed":
             self._rest_of(item.data)
@@ -74,7 +74,6 @@ class RunView:
             self._out.print("  the text above was cut off and counts for nothing", style="yellow")
         self._text = ""
         self._out.print(explain_event(item), style=style_of(item))
-        self._out.file.flush()
 
     def _rest_of(self, data: dict[str, Any]) -> None:
         """Show the message whole: what no delta has brought, or all of it when they differ."""
@@ -84,7 +83,7 @@ class RunView:
         if not content.startswith(self._text):
             self.break_line()
             self._text = ""
-        self._out.print(safe(content[len(self._text) :]), end="")
+        typer.echo(safe(content[len(self._text) :]), nl=False)
         self._text = content
 
     def _void(self, event: Event) -> bool:
@@ -122,7 +121,7 @@ def explain_event(event: Event) -> str:
     else:
         facts = [_short(data)]
     facts += [f"{pointer.lstrip('/')} of {value.get('size')} bytes" for pointer, value in (event.large or {}).items()]
-    words = " · ".join(safe(fact) for fact in facts if fact not in (None, ""))
+    words = " · ".join(_short(str(fact), 1000) for fact in facts if fact not in (None, ""))
     return f"{safe(kind)} {safe(what)}" + (f" · {words}" if words else "")
 
 
@@ -141,6 +140,7 @@ def _took(data: dict[str, Any]) -> str | None:
     return f"{duration:.0f} ms" if isinstance(duration, int | float) else None
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, most: int = PREVIEW) -> str:
+    """On one line, and not long."""
     text = " ".join(value_text(value).split())
-    return text if len(text) <= PREVIEW else text[: PREVIEW - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"

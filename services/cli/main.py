@@ -51,7 +51,10 @@ def options(
         typer.Option(envvar="AGENT_RUNTIME_API_URL", help="Where the API is; else the embedded stack that runs."),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="File of the bearer token; else AGENT_RUNTIME_TOKEN holds it.")
+        Path | None,
+        typer.Option(
+            envvar="AGENT_RUNTIME_TOKEN_FILE", help="File of the bearer token; else AGENT_RUNTIME_TOKEN holds it."
+        ),
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(envvar=STATE_DIR, help="State of the embedded stack.")] = None,
     tenant: Annotated[

@@ -19,7 +19,9 @@ JSON_WANTED = "services.cli.json"
 
 
 def console() -> Console:
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    """Where results go; what is not a terminal gets long lines, so that no id is folded."""
+    width = None if sys.stdout.isatty() else 400
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 def error_console() -> Console:

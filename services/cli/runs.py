@@ -117,4 +117,4 @@ def show_run_of(run: Run, as_json: bool) -> None:
         ]
     )
     if run.output is not None:
-        console().print(f"\n{value_text(run.output)}")
+        typer.echo(f"\n{value_text(run.output)}")

@@ -31,7 +31,7 @@ def deliver(request: Request, retry: Retry, *, stream: bool = False) -> Conversa
             if pause is None:
                 raise ApiUnreachable(str(failure)) from None
         else:
-            if 200 <= reply.status < 300 or reply.status in {304}:
+            if 200 <= reply.status < 300:
                 return reply
             problem = reply.problem()
             again = reply.status in AGAIN or problem.code == "idempotency_key_in_use"

@@ -18,7 +18,7 @@ TERMINAL_EVENTS = frozenset({"run.completed", "run.failed", "run.cancelled"})
 class Document(BaseModel):
     """A JSON object of the API: frozen, tolerant of fields that this version does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
     _source: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
