@@ -1,0 +1,267 @@
+"""What the API needs of runs: record one, read it, list them, ask something of one; their steps are in `steps`."""
+
+# ruff: noqa: S608 - what is put into the statements are constants of this package
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.database.idempotency import FREE
+from libs.database.statements import Statement
+
+_COLUMNS = """
+    r.id, a.slug, r.version, r.status, r.waiting_for, r.desired, r.error_code, r.error_message, r.input_tokens,
+    r.cached_input_tokens, r.output_tokens, r.reasoning_tokens, r.cost, r.estimated, r.turn, CAST(r.labels AS text),
+    r.priority, r.created_by, r.created_at, r.started_at, r.finished_at, r.deadline_at, r.last_seq, r.control_seq
+"""
+_CONTENT = "r.input, CAST(r.input_object AS text), r.output, CAST(r.output_object AS text)"
+_WITH_AGENT = "JOIN agents a ON a.tenant_id = r.tenant_id AND a.id = r.agent_id"
+_MINE = "(CAST(:subject AS text) IS NULL OR r.created_by = CAST(:subject AS text))"
+
+
+class RunRow(NamedTuple):
+    """A run without its content. `labels` is JSON text, `turn` the number of answered model calls."""
+
+    id: UUID
+    agent: str
+    version: int
+    status: str
+    waiting_for: str | None
+    desired: str
+    error_code: str | None
+    error_message: str | None
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost: Decimal
+    estimated: bool
+    turn: int
+    labels: str
+    priority: int
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    last_seq: int
+    control_seq: int
+
+
+class RunContent(NamedTuple):
+    """Input and output as JSON text, or the object that holds it: JSON of {"key", "size", "sha256"}."""
+
+    input: str | None
+    input_object: str | None
+    output: str | None
+    output_object: str | None
+
+
+class NewRun(NamedTuple):
+    """What is recorded of a new run. `labels`, `input_object` and `data` (of `run.queued`) are JSON text."""
+
+    tenant_id: UUID
+    agent_id: UUID
+    version: int
+    by: str
+    input: str | None
+    input_object: str | None
+    labels: str
+    priority: int
+    limit_steps: int | None
+    limit_tokens: int | None
+    limit_cost: Decimal | None
+    seconds: int | None
+    data: str
+
+
+class Recorded(NamedTuple):
+    """What the database chose for a new run."""
+
+    id: UUID
+    created_at: datetime
+    deadline_at: datetime | None
+
+
+class RunFilter(NamedTuple):
+    """Which runs are listed; None and empty do not restrict. `labels` is JSON text that a run's labels must contain."""
+
+    subject: str | None = None
+    agent: str | None = None
+    statuses: tuple[str, ...] = ()
+    labels: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    before: UUID | None = None
+
+
+class Signalled(NamedTuple):
+    """A run after something was asked of it, and whether that changed anything."""
+
+    row: RunRow
+    changed: bool
+
+
+_RUN_AND_EVENT = """
+    new AS MATERIALIZED (SELECT uuidv7() AS id, clock_timestamp() AS now {claimed}),
+    run AS (
+        INSERT INTO runs (tenant_id, id, agent_id, version, created_by, last_seq, input, input_object, labels, priority,
+                          limit_steps, limit_tokens, limit_cost, created_at, admitted_at, next_check_at, deadline_at)
+        SELECT CAST(:tenant_id AS uuid), new.id, CAST(:agent_id AS uuid), CAST(:version AS int), CAST(:by AS text), 1,
+               CAST(:input AS text), CAST(:input_object AS jsonb), CAST(:labels AS jsonb), CAST(:priority AS smallint),
+               CAST(:limit_steps AS int), CAST(:limit_tokens AS bigint), CAST(:limit_cost AS numeric),
+               new.now, new.now, new.now + interval '5 seconds',
+               new.now + CAST(:seconds AS int) * interval '1 second'
+        FROM new RETURNING tenant_id, id, created_at, deadline_at
+    ), log AS (
+        INSERT INTO run_events (tenant_id, run_id, seq, type, data, at)
+        SELECT tenant_id, id, 1, 'run.queued', CAST(:data AS jsonb), created_at FROM run
+    )
+    SELECT id, created_at, deadline_at FROM run
+"""
+_ADD = Statement("WITH " + _RUN_AND_EVENT.format(claimed=""))
+_ADD_ONCE = Statement(
+    f"""
+    WITH ids AS MATERIALIZED (SELECT uuidv7() AS id), claimed AS (
+        INSERT INTO idempotency_keys (tenant_id, subject, operation, key, digest, resource_id, status)
+        SELECT CAST(:tenant_id AS uuid), CAST(:subject AS text), CAST(:operation AS text), CAST(:key AS text),
+               CAST(:digest AS text), ids.id, 202 FROM ids
+        ON CONFLICT (tenant_id, subject, operation, key) DO UPDATE
+            SET digest = excluded.digest, resource_id = excluded.resource_id, status = excluded.status, location = NULL,
+                response = NULL, created_at = clock_timestamp()
+            WHERE {FREE}
+        RETURNING resource_id
+    ), {_RUN_AND_EVENT.format(claimed="FROM claimed").replace("uuidv7() AS id", "claimed.resource_id AS id")}
+    """
+)
+_GET = Statement(f"SELECT {_COLUMNS}, {_CONTENT} FROM runs r {_WITH_AGENT} WHERE r.id = CAST(:run AS uuid) AND {_MINE}")
+_FIND = Statement(f"SELECT {_COLUMNS} FROM runs r {_WITH_AGENT} WHERE r.id = CAST(:run AS uuid) AND {_MINE}")
+
+# A run that never started is cancelled here and now; any other is asked to stop, and says `cancelling` until it has.
+_CANCEL = Statement(
+    f"""
+    WITH changed AS (
+        UPDATE runs r SET
+            control_seq = r.control_seq + 1, desired = 'cancelled', waiting_for = NULL,
+            last_seq = r.last_seq + CASE WHEN r.started_at IS NULL THEN 2 ELSE 1 END,
+            status = CASE WHEN r.started_at IS NULL THEN 'cancelled' ELSE 'cancelling' END,
+            finished_at = CASE WHEN r.started_at IS NULL THEN clock_timestamp() END
+        WHERE r.id = CAST(:run AS uuid) AND {_MINE} AND r.finished_at IS NULL AND r.desired <> 'cancelled'
+        RETURNING r.*
+    ), log AS (
+        INSERT INTO run_events (tenant_id, run_id, seq, type, data, key)
+        SELECT c.tenant_id, c.id, c.last_seq - CASE WHEN c.finished_at IS NULL THEN 0 ELSE 1 END,
+               'run.cancelling', CAST(:data AS jsonb), NULL FROM changed c
+        UNION ALL
+        SELECT c.tenant_id, c.id, c.last_seq, 'run.cancelled', '{{}}', 'end' FROM changed c
+        WHERE c.finished_at IS NOT NULL
+    )
+    SELECT {_COLUMNS} FROM changed r {_WITH_AGENT}
+    """
+)
+_ASK = """
+    WITH changed AS (
+        UPDATE runs r SET
+            control_seq = r.control_seq + 1, last_seq = r.last_seq + 1, desired = '{desired}' {status}
+        WHERE r.id = CAST(:run AS uuid) AND {mine} AND r.finished_at IS NULL AND r.desired = '{current}'
+        RETURNING r.*
+    ), log AS (
+        INSERT INTO run_events (tenant_id, run_id, seq, type, data)
+        SELECT c.tenant_id, c.id, c.last_seq, '{type}', CAST(:data AS jsonb) FROM changed c
+    )
+    SELECT {columns} FROM changed r {with_agent}
+"""
+_WAYS = {
+    "pause": Statement(
+        _ASK.format(
+            desired="paused", current="run", status=", status = 'pausing'", type="run.pausing",
+            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT,
+        )
+    ),
+    # Whether it runs again is for the worker to say.
+    "resume": Statement(
+        _ASK.format(
+            desired="run", current="paused", status="", type="run.resuming",
+            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT,
+        )
+    ),
+    "cancel": _CANCEL,
+}  # fmt: skip
+
+
+async def add(connection: AsyncConnection, run: NewRun) -> Recorded:
+    return Recorded._make(await _ADD.one(connection, **run._asdict()))
+
+
+async def add_once(
+    connection: AsyncConnection, run: NewRun, *, subject: str, operation: str, key: str, digest: str
+) -> Recorded | None:
+    """The same under an idempotency key; None when the key is taken."""
+    row = await _ADD_ONCE.one(connection, **run._asdict(), subject=subject, operation=operation, key=key, digest=digest)
+    return Recorded._make(row) if row else None
+
+
+async def get(connection: AsyncConnection, run_id: UUID, subject: str | None) -> tuple[RunRow, RunContent] | None:
+    """A run with its content; `subject` None sees all of the tenant."""
+    row = await _GET.one(connection, run=run_id, subject=subject)
+    return (RunRow._make(row[:-4]), RunContent._make(row[-4:])) if row else None
+
+
+async def find(connection: AsyncConnection, run_id: UUID, subject: str | None) -> RunRow | None:
+    row = await _FIND.one(connection, run=run_id, subject=subject)
+    return RunRow._make(row) if row else None
+
+
+async def page(connection: AsyncConnection, wanted: RunFilter, limit: int) -> list[RunRow]:
+    """Newest first, by id: ids are of one clock."""
+    conditions = tuple(name for name, value in wanted._asdict().items() if value not in (None, ()))
+    values = {name: value for name, value in wanted._asdict().items() if name in conditions}
+    if "statuses" in values:
+        values["statuses"] = list(wanted.statuses)
+    if wanted.created_after is not None:
+        values["from_id"] = _id_near(wanted.created_after, -1)
+    if wanted.created_before is not None:
+        values["to_id"] = _id_near(wanted.created_before, 1)
+    return [RunRow._make(row) for row in await _listing(conditions).run(connection, **values, limit=limit)]
+
+
+async def signal(
+    connection: AsyncConnection, run_id: UUID, subject: str | None, verb: str, data: str
+) -> Signalled | None:
+    """Ask a run to pause, resume or cancel; None when there is no such run. `data` is JSON text of the event's data."""
+    row = await _WAYS[verb].one(connection, run=run_id, subject=subject, data=data)
+    if row:
+        return Signalled(RunRow._make(row), True)
+    found = await find(connection, run_id, subject)
+    return Signalled(found, False) if found else None
+
+
+_CONDITIONS = {
+    "subject": "r.created_by = CAST(:subject AS text)",
+    "agent": "a.slug = CAST(:agent AS text)",
+    "statuses": "r.status = ANY (CAST(:statuses AS text[]))",
+    "labels": "r.labels @> CAST(:labels AS jsonb)",
+    "created_after": "r.created_at >= CAST(:created_after AS timestamptz) AND r.id >= CAST(:from_id AS uuid)",
+    "created_before": "r.created_at < CAST(:created_before AS timestamptz) AND r.id <= CAST(:to_id AS uuid)",
+    "before": "r.id < CAST(:before AS uuid)",
+}
+
+
+@lru_cache(maxsize=128)
+def _listing(conditions: tuple[str, ...]) -> Statement:
+    where = " AND ".join(_CONDITIONS[name] for name in conditions) or "true"
+    return Statement(
+        f"SELECT {_COLUMNS} FROM runs r {_WITH_AGENT} WHERE {where} ORDER BY r.id DESC LIMIT CAST(:limit AS int)"
+    )
+
+
+def _id_near(moment: datetime, seconds: int) -> UUID:
+    """The id that the clock gave so long after a moment: a bound that lets the primary key find runs by time."""
+    milliseconds = int((moment.timestamp() + seconds) * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80 | (0 if seconds < 0 else 2**80 - 1))

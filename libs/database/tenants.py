@@ -1,0 +1,97 @@
+"""Rows of tenants. They are found across tenants as maintenance, and written behind the tenant's own wall."""
+
+# ruff: noqa: S608 - what is put into the statements are constants of this package
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.database.statements import Statement
+
+_COLUMNS = "id, slug, name, status, created_at"
+_NEW_ID = Statement("SELECT uuidv7()")
+_ENTER = Statement("SELECT set_config('app.tenant_id', CAST(CAST(:tenant AS uuid) AS text), true)")
+_ADD = Statement(
+    f"""
+    INSERT INTO tenants (id, slug, name) VALUES (CAST(:id AS uuid), CAST(:slug AS text), CAST(:name AS text))
+    ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
+    """
+)
+_FIND_ID = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE id = CAST(:id AS uuid)")
+_FIND_SLUG = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE slug = CAST(:slug AS text)")
+_PAGE = Statement(
+    f"""
+    SELECT {_COLUMNS} FROM tenants WHERE CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)
+    ORDER BY id DESC LIMIT CAST(:limit AS int)
+    """
+)
+_UPDATE = Statement(
+    f"""
+    UPDATE tenants SET name = coalesce(CAST(:name AS text), name), status = coalesce(CAST(:status AS text), status)
+    WHERE id = CAST(:id AS uuid) RETURNING {_COLUMNS}
+    """
+)
+_TOUCH_RUNS = Statement(
+    """
+    UPDATE runs SET control_seq = control_seq + 1
+    WHERE id IN (
+        SELECT id FROM runs WHERE finished_at IS NULL AND id > CAST(:after AS uuid)
+        ORDER BY id LIMIT CAST(:limit AS int)
+    ) AND finished_at IS NULL
+    RETURNING id
+    """
+)
+
+
+class TenantRow(NamedTuple):
+    id: UUID
+    slug: str
+    name: str
+    status: str
+    created_at: datetime
+
+
+async def new_id(connection: AsyncConnection) -> UUID:
+    row = await _NEW_ID.one(connection)
+    return UUID(str(row[0]))
+
+
+async def enter(connection: AsyncConnection, tenant_id: UUID) -> None:
+    """Go behind another wall for the rest of the transaction, which platform operations need."""
+    await _ENTER.run(connection, tenant=tenant_id)
+
+
+async def add(connection: AsyncConnection, tenant_id: UUID, slug: str, name: str) -> TenantRow | None:
+    """None when the id or the slug is taken, by any tenant."""
+    row = await _ADD.one(connection, id=tenant_id, slug=slug, name=name)
+    return TenantRow._make(row) if row else None
+
+
+async def find(connection: AsyncConnection, tenant: UUID | str) -> TenantRow | None:
+    """By id or slug; as maintenance it sees every tenant."""
+    if isinstance(tenant, UUID):
+        row = await _FIND_ID.one(connection, id=tenant)
+    else:
+        row = await _FIND_SLUG.one(connection, slug=tenant)
+    return TenantRow._make(row) if row else None
+
+
+async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> list[TenantRow]:
+    """Newest first."""
+    return [TenantRow._make(row) for row in await _PAGE.run(connection, before=before, limit=limit)]
+
+
+async def update(
+    connection: AsyncConnection, tenant_id: UUID, name: str | None, status: str | None
+) -> TenantRow | None:
+    row = await _UPDATE.one(connection, id=tenant_id, name=name, status=status)
+    return TenantRow._make(row) if row else None
+
+
+async def touch_runs(connection: AsyncConnection, after: UUID, limit: int) -> list[UUID]:
+    """Make the next live runs after an id look at what changed; the ids in order."""
+    return sorted(row[0] for row in await _TOUCH_RUNS.run(connection, after=after, limit=limit))
