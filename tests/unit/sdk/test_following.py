@@ -138,6 +138,22 @@ def test_a_stream_that_never_brings_anything() -> None:
         list(ScriptedApi(serve).client(retry=retry).runs.follow("01"))
 
 
+def test_a_quiet_stream_that_is_alive_is_followed_for_ever() -> None:
+    """A paused run brings heartbeats only, and its streams end with the token, again and again."""
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/events"):
+            return ok(run("paused", last_seq=1))(request)
+        connections.append(request)
+        heartbeats = events([b"retry: 0\n\n", b": still here\n\n", b": still here\n\n"])
+        return (heartbeats if len(connections) < 20 else events([durable(n) for n in (1, 2, 3, 4, 5)]))(request)
+
+    connections: list[httpx.Request] = []
+    retry = Retry(first_pause=0.0, longest_pause=0.0)
+    object.__setattr__(retry, "patient", lambda: Retry(attempts=2, first_pause=0.0))
+    assert seqs(list(ScriptedApi(serve).client(retry=retry).runs.follow("01"))) == [1, 2, 3, 4, 5]
+
+
 def test_the_token_is_asked_for_at_each_connection() -> None:
     tokens = iter(["first", "second", "third"])
     api = ScriptedApi(events([durable(1)]), problem(401, "unauthenticated"), events([durable(n) for n in (2, 3, 4, 5)]))
