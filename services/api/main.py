@@ -1,0 +1,121 @@
+"""`python -m services.api.main`: the control plane; everything it works with is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from libs.clients.event_stream import EventStream
+from libs.clients.object_store import ObjectStore
+from libs.clients.temporal import Temporal
+from libs.database.engine import Database
+from libs.observability.logs import configure
+from libs.observability.metrics import watch_loop_lag
+from services.api.application import Lifespan, create_app
+from services.api.authentication import TokenVerifier
+from services.api.keys import KeySet
+from services.api.live import Live
+from services.api.readiness import Readiness, check_database, check_keys
+from services.api.services import LifespanState, Services
+from services.api.settings import ApiSettings
+from services.api.starts import Starts
+from services.api.tenancy import Tenancy
+
+GRACE_SECONDS = 3  # requests in progress; streams end at once
+
+
+def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lifespan:
+    """Nothing here waits for Redis, Temporal, the object store or the issuer: they may come later."""
+
+    @asynccontextmanager
+    async def run(app: FastAPI) -> AsyncIterator[LifespanState]:
+        keys = KeySet(settings)
+        services = build(settings, keys)
+        services.stream.start()
+        services.starts.begin()
+        tasks = [asyncio.create_task(keys.keep_fresh()), asyncio.create_task(watch_loop_lag())]
+        on_start(services)
+        gc.freeze()
+        try:
+            yield {"services": services}
+        finally:
+            services.live.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await services.starts.close()
+            await services.stream.close()
+            await keys.close()
+            await services.database.close()
+
+    return run
+
+
+def build(settings: ApiSettings, keys: KeySet) -> Services:
+    database, stream = Database.open(settings), EventStream.open(settings)
+    temporal, objects = Temporal.open(settings), ObjectStore(settings)
+    checks = {
+        "database": check_database(database),
+        "redis": stream.check,
+        "temporal": temporal.check,
+        "object_store": objects.check,
+        "oidc": check_keys(keys),
+    }
+    return Services(
+        database=database,
+        stream=stream,
+        live=Live(database, stream),
+        starts=Starts(temporal),
+        objects=objects,
+        verifier=TokenVerifier(keys, settings.oidc_issuer, settings.oidc_audience),
+        tenancy=Tenancy(database),
+        readiness=Readiness(checks),
+    )
+
+
+class Program(uvicorn.Server):
+    """A server that ends streams when it is told to stop, before it waits for requests."""
+
+    services: Services | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def started_with(self, services: Services) -> None:
+        self.services, self.loop = services, asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.services and self.loop:
+            self.loop.call_soon_threadsafe(self.services.live.stop)
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    settings = ApiSettings()
+    configure("api", settings.log_level)
+    holder: list[Program] = []
+    app = create_app(lifespan(settings, lambda services: holder[0].started_with(services)))
+    config = uvicorn.Config(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    holder.append(Program(config))
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    holder[0].run()
+
+
+if __name__ == "__main__":
+    main()

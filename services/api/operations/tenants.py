@@ -1,0 +1,86 @@
+"""What an administrator of the platform does with tenants."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.database import tenants
+from libs.database.engine import PLATFORM, Database
+from libs.database.tenants import TenantRow
+from libs.domain.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from services.api.answers import Answer
+from services.api.callers import Caller
+from services.api.dependencies import Call
+from services.api.operations.idempotency import answer_once
+from services.api.roles import PLATFORM as ADMINISTRATORS
+from services.api.schemas.tenants import TenantCreate, TenantUpdate, tenant_json
+from services.api.tenancy import parse_tenant
+
+RUNS_AT_ONCE = 500
+
+
+async def create_tenant(call: Call, wanted: TenantCreate) -> Answer:
+    """The row is written behind the new tenant's own wall."""
+    if wanted.id == PLATFORM:
+        raise InvalidRequest("The nil UUID is not a tenant's id.")
+
+    async def work(connection: AsyncConnection) -> Answer:
+        tenant_id = wanted.id or await tenants.new_id(connection)
+        await tenants.enter(connection, tenant_id)
+        row = await tenants.add(connection, tenant_id, wanted.slug, wanted.name or wanted.slug)
+        if row is None:
+            raise Conflict(f"A tenant with the slug {wanted.slug} or with this id exists already.")
+        await tenants.enter(connection, call.tenant_id)
+        return Answer(201, tenant_json(row), f"/v1/tenants/{row.id}")
+
+    return await answer_once(call.services.database, call.caller, call.key, work)
+
+
+async def list_tenants(database: Database, before: UUID | None, limit: int) -> list[TenantRow]:
+    async with database.maintenance() as connection:
+        return await tenants.page(connection, before, limit)
+
+
+async def get_tenant(database: Database, caller: Caller, name: str) -> TenantRow:
+    """Any tenant for an administrator, its own for an operator."""
+    row = await _find(database, name)
+    if not caller.roles & ADMINISTRATORS and row.id != caller.tenant_id:
+        raise Forbidden("You may see your own tenant only.")
+    return row
+
+
+async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRow:
+    """Rename, suspend or let work again; live runs of the tenant are made to look."""
+    database = call.services.database
+    found = await _find(database, name)
+    async with database.tenant(found.id) as connection:
+        row = await tenants.update(connection, found.id, wanted.name, wanted.status)
+    if row is None:
+        raise NotFound(f"There is no tenant {found.slug}.")
+    call.services.tenancy.forget()
+    if row.status != found.status:
+        await _touch_runs(database, row.id)
+    return row
+
+
+async def _find(database: Database, name: str) -> TenantRow:
+    wanted = parse_tenant(name)
+    row = None
+    if wanted is not None:
+        async with database.maintenance() as connection:
+            row = await tenants.find(connection, wanted)
+    if row is None:
+        raise NotFound("There is no tenant with this id or slug.")
+    return row
+
+
+async def _touch_runs(database: Database, tenant_id: UUID) -> None:
+    last = UUID(int=0)
+    while True:
+        async with database.tenant(tenant_id) as connection:
+            touched = await tenants.touch_runs(connection, last, RUNS_AT_ONCE)
+        if len(touched) < RUNS_AT_ONCE:
+            return
+        last = touched[-1]

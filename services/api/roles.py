@@ -1,0 +1,40 @@
+"""Who may do what: every operation of the API is named here, or its route does not start."""
+
+from __future__ import annotations
+
+PLATFORM = frozenset({"admin"})
+OPERATORS = frozenset({"operator"})
+MEMBERS = frozenset({"operator", "user"})
+ANYONE: frozenset[str] = frozenset()  # no token is asked for
+
+ROLES: dict[str, frozenset[str]] = {
+    "get_version": ANYONE,
+    "check_health": ANYONE,
+    "check_readiness": ANYONE,
+    "get_metrics": ANYONE,
+    "create_tenant": PLATFORM,
+    "list_tenants": PLATFORM,
+    "get_tenant": PLATFORM | OPERATORS,  # an operator its own
+    "update_tenant": PLATFORM,
+    "create_agent": OPERATORS,
+    "list_agents": MEMBERS,
+    "get_agent": MEMBERS,
+    "update_agent": OPERATORS,
+    "archive_agent": OPERATORS,
+    "create_agent_version": OPERATORS,
+    "list_agent_versions": MEMBERS,
+    "get_agent_version": MEMBERS,
+    "promote_agent_version": OPERATORS,
+    "create_run": MEMBERS,
+    "list_runs": MEMBERS,
+    "get_run": MEMBERS,
+    "pause_run": MEMBERS,
+    "resume_run": MEMBERS,
+    "cancel_run": MEMBERS,
+    "list_run_events": MEMBERS,
+    "create_artifact": MEMBERS,
+    "list_artifacts": MEMBERS,
+    "list_run_artifacts": MEMBERS,
+    "get_artifact": MEMBERS,
+    "get_artifact_content": MEMBERS,
+}

@@ -1,0 +1,109 @@
+"""Routes of runs."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, AwareDatetime
+from starlette.responses import Response
+
+from libs.database.runs import RunFilter
+from libs.domain.errors import InvalidRequest
+from libs.domain.texts import dump
+from services.api.answers import json_response
+from services.api.dependencies import AnyCall, Cursor, KeyedCall, Limit
+from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN, problems
+from services.api.operations import control, runs
+from services.api.route import GuardedRoute
+from services.api.schemas.runs import RunControl, RunCreate, RunPage, RunRead, RunStatus, RunSummary, run_json
+from services.api.schemas.shared import Slug, page_json
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=GuardedRoute, responses=problems(*ALWAYS, *TOKEN))
+MADE = {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}
+ASKED = {202: {"headers": MADE}, **problems(*ALWAYS, *KEYED, *BODY, "not_found", "conflict", "run_finished")}
+_LABEL = re.compile(r"([a-z0-9_.-]{1,63}):([^\x00]{0,255})")
+
+
+def _in_utc(moment: AwareDatetime) -> AwareDatetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=RunRead,
+    responses={
+        202: {"headers": MADE},
+        **problems(*ALWAYS, *KEYED, *BODY, "not_found", "agent_archived", "no_promoted_version"),
+    },
+)
+async def create_run(call: KeyedCall, body: RunCreate) -> Response:
+    return (await runs.start_run(call, body)).response()
+
+
+@router.get("/{run_id}", response_model=RunRead, responses=problems("not_found"))
+async def get_run(
+    call: AnyCall,
+    run_id: UUID,
+    wait: Annotated[float, Query(ge=0, le=60, description="seconds to wait for the run's end")] = 0,
+) -> Response:
+    return json_response(await runs.get_run(call.services, call.caller, run_id, wait))
+
+
+@router.get("", response_model=RunPage)
+async def list_runs(
+    call: AnyCall,
+    agent: Slug | None = None,
+    status: Annotated[list[RunStatus] | None, Query(max_length=9, description="may be given more than once")] = None,
+    label: Annotated[list[str] | None, Query(max_length=20, description="key:value; a run must have all")] = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    wanted = RunFilter(
+        agent=agent,
+        statuses=tuple(status or ()),
+        labels=_labels(label) if label else None,
+        created_after=created_after,
+        created_before=created_before,
+        before=cursor,
+    )
+    found = await runs.list_runs(call.services, call.caller, wanted, limit + 1)
+    more = str(found[limit - 1].id) if len(found) > limit else None
+    return json_response(page_json((run_json(row) for row in found[:limit]), more))
+
+
+@router.post("/{run_id}/pause", status_code=202, response_model=RunSummary, responses=ASKED)
+async def pause_run(call: KeyedCall, run_id: UUID, body: RunControl | None = None) -> Response:
+    return (await control.control_run(call, run_id, "pause", body.reason if body else None)).response()
+
+
+@router.post("/{run_id}/resume", status_code=202, response_model=RunSummary, responses=ASKED)
+async def resume_run(call: KeyedCall, run_id: UUID, body: RunControl | None = None) -> Response:
+    return (await control.control_run(call, run_id, "resume", body.reason if body else None)).response()
+
+
+@router.post("/{run_id}/cancel", status_code=202, response_model=RunSummary, responses=ASKED)
+async def cancel_run(call: KeyedCall, run_id: UUID, body: RunControl | None = None) -> Response:
+    return (await control.control_run(call, run_id, "cancel", body.reason if body else None)).response()
+
+
+def _labels(texts: list[str]) -> str:
+    found: dict[str, str] = {}
+    for text in texts:
+        match = _LABEL.fullmatch(text)
+        if match is None or found.get(match[1], match[2]) != match[2]:
+            raise InvalidRequest("The query parameter `label` must be key:value, each key once.")
+        found[match[1]] = match[2]
+    return dump(found)

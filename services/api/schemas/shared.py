@@ -1,0 +1,56 @@
+"""Types and rendering that several nouns share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+SLUG = r"^[a-z][a-z0-9-]{0,62}$"
+MAX_INT = 2**31 - 1
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Slug = Annotated[str, StringConstraints(pattern=SLUG)]
+Number = Annotated[int, Field(ge=1, le=MAX_INT, strict=True)]
+
+
+class Sent(BaseModel):
+    """A body as a client sends it: unknown fields are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answered(BaseModel):
+    """A body as this API answers it."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """UTC with microseconds and a Z."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def page_json(items: Iterable[str], next_cursor: str | None) -> str:
+    """A page of items that are JSON text already."""
+    return f'{{"items":[{",".join(items)}],"next_cursor":{to_json(next_cursor)}}}'
+
+
+def spliced(fields: dict[str, Any], **texts: str) -> str:
+    """A JSON object of values and of members that are JSON text already, which are neither parsed nor changed."""
+    members = "".join(f',"{name}":{text}' for name, text in texts.items())
+    return f"{to_json(fields)[:-1]}{members}}}"

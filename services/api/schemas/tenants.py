@@ -1,0 +1,51 @@
+"""Tenants on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from libs.database.tenants import TenantRow
+from services.api.schemas.shared import Answered, Sent, Slug, Text, rfc3339, to_json
+
+TenantStatus = Literal["active", "suspended"]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+
+
+class TenantCreate(Sent):
+    slug: Slug
+    name: Name | None = Field(default=None, description="default: the slug")
+    id: UUID | None = Field(default=None, description="default: a new one; given, where an identity provider knows it")
+
+
+class TenantUpdate(Sent):
+    name: Name | None = None
+    status: TenantStatus | None = Field(default=None, description="a suspended tenant's requests get 403")
+
+
+class TenantRead(Answered):
+    id: str
+    slug: str
+    name: str
+    status: TenantStatus
+    created_at: datetime
+
+
+class TenantPage(Answered):
+    items: list[TenantRead]
+    next_cursor: str | None
+
+
+def tenant_json(row: TenantRow) -> str:
+    return to_json(
+        {
+            "id": str(row.id),
+            "slug": row.slug,
+            "name": row.name,
+            "status": row.status,
+            "created_at": rfc3339(row.created_at),
+        }
+    )

@@ -1,0 +1,33 @@
+"""What a running API works with; made in `main`, handed to every request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from libs.clients.event_stream import EventStream
+from libs.clients.object_store import ObjectStore
+from libs.database.engine import Database
+from services.api.authentication import TokenVerifier
+from services.api.live import Live
+from services.api.readiness import Readiness
+from services.api.starts import Starts
+from services.api.tenancy import Tenancy
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each per process."""
+
+    database: Database
+    stream: EventStream
+    live: Live
+    starts: Starts
+    objects: ObjectStore
+    verifier: TokenVerifier
+    tenancy: Tenancy
+    readiness: Readiness
+
+
+class LifespanState(TypedDict):
+    services: Services

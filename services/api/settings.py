@@ -1,0 +1,19 @@
+"""What the API reads from its environment, once, in `main`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from libs.settings.database import DatabaseSettings
+from libs.settings.object_store import ObjectStoreSettings
+from libs.settings.oidc import OidcSettings
+from libs.settings.redis import RedisSettings
+from libs.settings.temporal import TemporalSettings
+
+
+class ApiSettings(DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, OidcSettings):
+    """The control plane and everything it speaks to."""
+
+    api_host: str = Field(default="127.0.0.1", description="address to listen on")
+    api_port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
+    log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="least level logged")
