@@ -24,6 +24,8 @@ from libs.tools.http_answer import BrokenAnswer, header, read_text, retry_after
 from libs.tools.http_request import UnusableArgument, build, redirected
 
 MAX_REDIRECTS = 3
+# Seconds by which the caller's limit is later: this module's own knows whether anything was sent.
+OWN_LIMIT_FIRST = 1.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -39,7 +41,7 @@ class HttpTool:
                 description=spec.description,
                 parameters=spec.parameters,
                 effect=spec.effect,
-                timeout_seconds=spec.timeout_seconds,
+                timeout_seconds=spec.timeout_seconds + OWN_LIMIT_FIRST,
                 on_unknown=spec.on_unknown,
                 queue=spec.queue,
             ),

@@ -1,0 +1,106 @@
+"""Everything the demo runs on: the embedded stack in a scratch directory, the scripted model, the inventory service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from deploy.demo.checks import Price
+from deploy.demo.inventory import Inventory
+from deploy.demo.scripted_model import ScriptedModel
+from deploy.demo.serving import serving
+from deploy.demo.stock_keeper import MODEL, stock_keeper
+from deploy.embedded.stack import Stack
+
+AGENTS = Path(__file__).with_name("agents")
+WORKERS = 2
+HEARTBEAT_TIMEOUT_SECONDS = 3
+DEAD_AFTER_SECONDS = 2
+PRICE = Price(input=Decimal("0.25"), cached=Decimal("0.025"), output=Decimal("2"))
+# What these families of variables say is meant for other stacks than the demo's own.
+_OTHERS = ("DATABASE_", "REDIS_", "TEMPORAL_", "S3_", "OIDC_", "WORKER_", "MODEL_", "EGRESS_", "API_")
+_PROGRAMS = frozenset({"TEMPORAL_CLI"})
+
+
+@dataclass
+class World:
+    """What the story talks to."""
+
+    stack: Stack
+    inventory: Inventory
+    inventory_url: str
+    model_url: str
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self.stack.services()['api']['address']}"
+
+    @property
+    def local_model_url(self) -> str:
+        return f"http://{self.stack.services()['local-model']['address']}"
+
+    def agent(self, name: str) -> dict[str, Any]:
+        """An agent file of the demo, with the addresses of this world filled in."""
+        text = (AGENTS / f"{name}.yaml").read_text(encoding="utf-8")
+        agent: dict[str, Any] = yaml.safe_load(Template(text).safe_substitute(INVENTORY_URL=self.inventory_url))
+        return agent
+
+
+@contextmanager
+def world(watch: Callable[[Stack], None]) -> Iterator[World]:
+    """Start it all, and take it all away again; `watch` gets the stack before it starts."""
+    with ExitStack() as held:
+        # Not below a private directory: PostgreSQL, started by root, runs as another user and must get there.
+        scratch = Path(tempfile.mkdtemp(prefix="agent-runtime-demo-"))
+        held.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch.chmod(0o711)
+        inventory = Inventory()
+        inventory_url = held.enter_context(serving(inventory.app))
+        model_url = held.enter_context(serving(ScriptedModel({MODEL: stock_keeper}).app))
+        providers = scratch / "providers.yaml"
+        providers.write_text(
+            yaml.safe_dump({"providers": {"scripted": _scripted_provider(model_url)}}), encoding="utf-8"
+        )
+        held.enter_context(_environment(EGRESS_ALLOW=inventory_url.removeprefix("http://")))
+        stack = Stack(scratch / "state", environment={"MODEL_PROVIDERS_FILE": str(providers)})
+        watch(stack)
+        held.callback(stack.stop)
+        stack.start(api_port=0, workers=WORKERS, local_model=True)
+        yield World(stack, inventory, inventory_url, model_url)
+
+
+def _scripted_provider(url: str) -> dict[str, Any]:
+    prices = {
+        "input_price": str(PRICE.input),
+        "cached_input_price": str(PRICE.cached),
+        "output_price": str(PRICE.output),
+        "context_window": 32_000,
+    }
+    return {"base_url": f"{url}/v1", "models": {MODEL: prices}}
+
+
+@contextmanager
+def _environment(**more: str) -> Iterator[None]:
+    """What api and workers inherit: short worker timeouts, and nothing that is meant for another stack."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(_OTHERS) and name not in _PROGRAMS:
+            del os.environ[name]
+    os.environ["WORKER_HEARTBEAT_TIMEOUT_SECONDS"] = str(HEARTBEAT_TIMEOUT_SECONDS)
+    os.environ["WORKER_DEAD_AFTER_SECONDS"] = str(DEAD_AFTER_SECONDS)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
