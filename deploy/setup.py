@@ -99,7 +99,13 @@ def install(dev: bool) -> None:
     quiet = ("--quiet", "--disable-pip-version-check")
     run(python, "-m", "pip", "install", *quiet, "--require-hashes", "-r", str(ROOT / "requirements-uv.lock"))
     uv = (str(VENV / "bin/uv"), "pip", "install", "--quiet", "--python", python, "--no-deps")
-    run(*uv, "--require-hashes", "-r", str(ROOT / ("requirements-dev.lock" if dev else "requirements.lock")))
+    run(
+        *uv,
+        "--compile-bytecode",
+        "--require-hashes",
+        "-r",
+        str(ROOT / ("requirements-dev.lock" if dev else "requirements.lock")),
+    )
     run(*uv, "--no-build-isolation", "-e", str(ROOT), "-e", str(ROOT / "libs/sdk"))
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from deploy.embedded.state import StateDirectory, read_json
 
 SUMMARY = "stack.json"
 DETACHED_START_SECONDS = 90
-SUPERVISOR = (sys.executable, "-m", "deploy.embedded.supervisor")
+SUPERVISOR = (sys.executable, "-P", "-m", "deploy.embedded.supervisor")
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,10 @@ def start_detached(options: Options) -> dict[str, Any]:
     log.unlink(missing_ok=True)
     with open(log, "ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
-            [*SUPERVISOR, *options.arguments()],
+            [*SUPERVISOR, *replace(options, json=False).arguments()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=state.path,
             start_new_session=True,
         )
     deadline = time.monotonic() + DETACHED_START_SECONDS
@@ -79,7 +78,8 @@ def start_detached(options: Options) -> dict[str, Any]:
         time.sleep(0.05)
     process.terminate()
     process.wait()
-    raise StartFailed("\n".join(tail(log, 10)) or f"the supervisor ended at once; see {log}")
+    said = "\n".join(tail(log, 10)).removeprefix("agent-runtime: ")
+    raise StartFailed(said or f"the supervisor ended at once; see {log}")
 
 
 def look(state: StateDirectory) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def local_model_program(state: StateDirectory, port: int) -> Program:
     """How a stack runs this module."""
     return Program(
         name="local-model",
-        argv=(sys.executable, "-m", "deploy.embedded.local_model", "--port", str(port)),
+        argv=(sys.executable, "-P", "-m", "deploy.embedded.local_model", "--port", str(port)),
         directory=state.run,
         ready=lambda: http_request(port, "/health")[0] == 200,
         address=f"{LOOPBACK}:{port}",

@@ -54,6 +54,9 @@ class ObjectStore:
             "admin.ui": "false",
             "webdav": "false",
             "master.telemetry": "false",
+            # Else every page in a browser on this machine could read and write files.
+            "filer.allowedOrigins": f"http://{LOOPBACK}",
+            "s3.allowedOrigins": f"http://{LOOPBACK}",
             "volume.preStopSeconds": 0,
             **self._ports,
         }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from deploy.embedded.failures import StartFailed
 from deploy.embedded.ports import LOOPBACK
@@ -14,33 +14,40 @@ from deploy.embedded.processes import Program
 from deploy.embedded.state import StateDirectory
 
 GRACE_SECONDS = 8
+# Our modules are found where they are installed, whatever the current directory holds.
+PYTHON = (sys.executable, "-P", "-m")
+SERVER_FAMILIES = ("DATABASE_", "REDIS_", "TEMPORAL_", "S3_", "OIDC_")
 
 
-def api_program(name: str, state: StateDirectory, port: int, environment: Mapping[str, str], module: str) -> Program:
+def program_environment(outside: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:
+    """What a program of ours sees: what is outside, but of servers only what the stack says."""
+    kept = {name: value for name, value in outside.items() if not name.startswith(SERVER_FAMILIES)}
+    return {**kept, **stack, "PYTHONUNBUFFERED": "1"}
+
+
+def api_program(name: str, port: int, environment: Mapping[str, str], module: str) -> Program:
     return Program(
         name=name,
-        argv=(sys.executable, "-m", module),
-        directory=state.run,
+        argv=(*PYTHON, module),
+        directory=Path.cwd(),
         ready=lambda: http_request(port, "/readyz")[0] == 200,
         address=f"{LOOPBACK}:{port}",
-        environment={**_inherited(), **environment, "API_HOST": LOOPBACK, "API_PORT": str(port)},
+        environment={**environment, "API_HOST": LOOPBACK, "API_PORT": str(port)},
         stop_seconds=1.0,
     )
 
 
-def worker_program(
-    name: str, state: StateDirectory, metrics_port: int, environment: Mapping[str, str], module: str
-) -> Program:
+def worker_program(name: str, metrics_port: int, environment: Mapping[str, str], module: str) -> Program:
     own = {
         "WORKER_NAME": name,
         "WORKER_GRACE_SECONDS": str(GRACE_SECONDS),
         "WORKER_METRICS_PORT": str(metrics_port),
     }
-    settings = {**_inherited(), **own, **environment}
+    settings = {**own, **environment}
     return Program(
         name=name,
-        argv=(sys.executable, "-m", module),
-        directory=state.run,
+        argv=(*PYTHON, module),
+        directory=Path.cwd(),
         # Any answer but "not yet": a worker that serves metrics only is up when it serves them.
         ready=lambda: http_request(int(settings["WORKER_METRICS_PORT"]), "/readyz")[0] not in (0, 503),
         address=f"{LOOPBACK}:{settings['WORKER_METRICS_PORT']}",
@@ -53,10 +60,9 @@ def migrate(state: StateDirectory, environment: Mapping[str, str]) -> None:
     """Bring the database to the newest schema."""
     log = state.log("migrations")
     with open(log, "ab") as output:
-        code = subprocess.run(
-            [sys.executable, "-m", "migrations"],
-            env={**_inherited(), **environment},
-            cwd=state.run,
+        code = subprocess.run(  # noqa: S603 - our own module
+            [*PYTHON, "migrations"],
+            env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -68,7 +74,3 @@ def migrate(state: StateDirectory, environment: Mapping[str, str]) -> None:
             f"the migrations failed (exit code {code}); their log {log} ends with:\n"
             + "\n".join(f"  {line}" for line in tail)
         )
-
-
-def _inherited() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -21,7 +21,7 @@ from deploy.embedded.logs import rotate
 from deploy.embedded.memory import proportional_memory
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.processes import end_orphans, signal_process
-from deploy.embedded.programs import api_program, migrate, worker_program
+from deploy.embedded.programs import api_program, migrate, program_environment, worker_program
 from deploy.embedded.providers import local_provider, providers_file, write_providers
 from deploy.embedded.servers import Server, choose_servers
 from deploy.embedded.service import Service
@@ -131,7 +131,8 @@ class Stack:
         service.start()
 
     def migrate(self, database: str | None = None) -> None:
-        migrate(self.state, self.environment(database=database))
+        """Give a database the newest tables; by default the stack's own."""
+        migrate(self.state, program_environment(self._outside, self.environment(database=database)))
 
     def add_api(
         self,
@@ -143,8 +144,8 @@ class Stack:
     ) -> str:
         """Start an api and give its URL; port 0 stands for a free one. `environment` adds to the stack's."""
         chosen = port or self.ports[name]
-        settings = {**self.environment(), **(environment or {})}
-        self._add(name, lambda: api_program(name, self.state, chosen, settings, module))
+        settings = program_environment(self._outside, {**self.environment(), **(environment or {})})
+        self._add(name, lambda: api_program(name, chosen, settings, module))
         return f"http://{LOOPBACK}:{chosen}"
 
     def add_worker(
@@ -152,8 +153,8 @@ class Stack:
     ) -> None:
         """Start a worker of this name; `module` may be a test's own program around the worker."""
         port = self.ports[name]
-        settings = {**self.environment(), **(environment or {})}
-        self._add(name, lambda: worker_program(name, self.state, port, settings, module))
+        settings = program_environment(self._outside, {**self.environment(), **(environment or {})})
+        self._add(name, lambda: worker_program(name, port, settings, module))
 
     def add_local_model(self) -> None:
         port = self.ports["local-model"]
