@@ -162,15 +162,10 @@ def _taken_over(e: Evidence) -> Iterator[str]:
 
 
 def _nothing_else_repeated(e: Evidence) -> Iterator[str]:
-    lost = (e.kill.turn, None, e.kill.attempt)
-    starts = Counter(
-        (event["data"]["turn"], event["data"].get("index"))
-        for event in e.log
-        if event["type"] in ("model.started", "tool.started")
-        and (event["data"]["turn"], event["data"].get("index"), event["data"]["attempt"]) != lost
-    )
-    if repeated := [step for step, count in starts.items() if count != 1]:
-        yield f"started more than once: {repeated}"
+    starts = Counter(event["data"]["turn"] for event in e.of("model.started"))
+    starts[e.kill.turn] -= 1
+    if repeated := [turn for turn, count in starts.items() if count != 1]:
+        yield f"turns whose model was called more than once: {repeated}"
     turns = len(e.of("model.completed"))
     if len(e.model_requests) != turns + 1:
         yield f"the model was asked {len(e.model_requests)} times for {turns} turns"
@@ -242,7 +237,7 @@ CLAIMS: tuple[tuple[str, Callable[[Evidence], Iterator[str]]], ...] = (
     ),
     ("The other worker took the call over as attempt 2", _taken_over),
     ("The order was received exactly once, by a service that would have bought twice", _written_once),
-    ("Nothing but the lost call was done again", _nothing_else_repeated),
+    ("No other model call was made twice", _nothing_else_repeated),
     ("The answer fits the agent's output schema and names the real order", _valid_output),
     ("The report is stored, and its content has the SHA-256 that was recorded", _filed),
     ("Tokens are those that the model's server reported, and cost what the price list says", _billed),

@@ -51,9 +51,13 @@ class Screen:
         self._console.print()
         self._console.rule(f"[bold]{text}", align="left", style="dim")
 
-    def line(self, markup: str) -> None:
-        """A line with the time since the demo began."""
-        self._console.print(f"[dim]{time.monotonic() - self._began:6.2f} s[/]  {markup}")
+    def line(self, markup: str, *, cut: bool = False) -> None:
+        """A line with the time since the demo began; with `cut` it ends where the terminal does."""
+        line = f"[dim]{time.monotonic() - self._began:6.2f} s[/]  {markup}"
+        if self._console.is_terminal:
+            self._console.print(line, no_wrap=cut, overflow="ellipsis" if cut else None)
+        else:
+            self._console.print(line, soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
         self._console.print(renderable)

@@ -19,7 +19,7 @@ from deploy.demo.world import DEAD_AFTER_SECONDS, HEARTBEAT_TIMEOUT_SECONDS, PRI
 
 TENANT = "demo"
 QUESTIONS = ("Why is the sky blue?", "What does a bee do all day?")
-STEP_SECONDS = 60.0
+STORY_SECONDS = 60.0
 PIECE_SECONDS = 5.0
 
 
@@ -35,6 +35,7 @@ class Following:
     events: list[Event] = field(default_factory=list)
     pieces: dict[tuple[int, int], list[str]] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def has(self, kind: str, turn: int, attempt: int = 1) -> Event:
         """The event of this type, turn and attempt, as soon as it has come."""
@@ -76,8 +77,13 @@ class Story:
         ):
             await admin.tenants.create(TENANT, name="Demo")
             await self._make_agents(client)
-            async with asyncio.timeout(STEP_SECONDS):
-                return await self._run(client, model)
+            main = Following(await client.runs.start("stock-keeper", TASK, labels={"shown-by": "demo"}))
+            try:
+                async with asyncio.timeout(STORY_SECONDS):
+                    return await self._run(client, model, main)
+            except TimeoutError:
+                last = main.events[-1]["type"] if main.events else "nothing"
+                raise StoryBroken(f"it was not over after {STORY_SECONDS:.0f} s; the last event was {last}") from None
 
     async def _make_agents(self, client: AsyncClient) -> None:
         for name in ("stock-keeper", "explainer"):
@@ -88,9 +94,8 @@ class Story:
                 f"([magenta]{agent['spec']['model']}[/])"
             )
 
-    async def _run(self, client: AsyncClient, model: ModelControl) -> Evidence:
+    async def _run(self, client: AsyncClient, model: ModelControl, main: Following) -> Evidence:
         self._screen.title("The run")
-        main = Following(await client.runs.start("stock-keeper", TASK, labels={"shown-by": "demo"}))
         self._screen.line(f"POST /v1/runs → 202, run {main.run.id}: “{TASK}”")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(client, main, "stock-keeper"))
@@ -112,20 +117,19 @@ class Story:
                     following.events.append(event)
                     self._tell(event, title)
                 following.changed.notify_all()
+        following.ended.set()
 
     def _tell(self, event: Event, title: str) -> None:
         if event["type"] in ("model.completed", "model.failed"):
             turn, attempt = _place(event)
             self._screen.writing(f"{title}, turn {turn}, attempt {attempt}", None)
         if line := told(event):
-            self._screen.line(line)
+            self._screen.line(line, cut=True)
 
     async def _kill_its_worker(self, main: Following, model: ModelControl) -> Kill:
         """As soon as the model confirms that it has sent a piece of the answer and holds back the rest."""
-        held = await model.requests(MODEL, "held", wait=STEP_SECONDS)
-        if not held or held[0]["turn"] != KILLED_TURN:
-            raise StoryBroken("the model was never asked what it holds back")
         turn = KILLED_TURN + 1
+        await self._held(main, model)
         started = await main.has("model.started", turn)
         pieces = await main.has_pieces(turn)
         record = (await model.requests(MODEL, "held"))[0]
@@ -144,6 +148,19 @@ class Story:
         self._screen.doing(f"{name} is dead; meanwhile the other worker asks a real language model")
         return Kill(worker, turn, started["data"]["attempt"], record, pieces)
 
+    async def _held(self, main: Following, model: ModelControl) -> None:
+        """Return when the model holds an answer back; the run must not have ended before."""
+        waiting = asyncio.create_task(model.requests(MODEL, "held", wait=STORY_SECONDS))
+        ended = asyncio.create_task(main.ended.wait())
+        try:
+            await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                last = main.events[-1]
+                raise StoryBroken(f"the run ended before its worker was killed: {last['type']} {last['data']}")
+        finally:
+            waiting.cancel()
+            ended.cancel()
+
     async def _explain(self, client: AsyncClient, question: str) -> Explanation:
         following = Following(await client.runs.start("explainer", question))
         title = f"explainer: {question}"
@@ -154,7 +171,7 @@ class Story:
                 self._screen.writing(title, "".join(pieces))
         run = await client.runs.get(following.run.id)
         self._screen.writing(title, None)
-        self._screen.line(f"[magenta]SmolLM2[/]   {question} “{quoted(str(run.output), 100)}”")
+        self._screen.line(f"[magenta]SmolLM2[/]   {question} “{quoted(str(run.output), 100)}”", cut=True)
         counted = await self._count(question, str(run.output))
         return Explanation(question, run.as_json(), *counted)
 
