@@ -28,7 +28,7 @@ def exit_code(failure: Exception) -> int:
 def explanation(failure: Exception) -> str:
     """What happened and what to do, in as many lines as it takes."""
     if isinstance(failure, ApiProblem):
-        flaws = [f"  {flaw.pointer or '/'}: {flaw.detail}" for flaw in failure.errors]
+        flaws = [f"  {flaw.pointer}: {flaw.detail}" if flaw.pointer else f"  {flaw.detail}" for flaw in failure.errors]
         return "\n".join([failure.detail or failure.title or failure.code, *flaws])
     if isinstance(failure, OSError) and failure.strerror:
         return f"{failure.filename}: {failure.strerror}" if failure.filename else failure.strerror

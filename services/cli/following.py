@@ -60,7 +60,6 @@ class RunView:
     def __init__(self) -> None:
         self._out = console()
         self._text = ""
-        self._worker = ""
 
     def show(self, item: Event | Delta) -> None:
         if isinstance(item, Delta):
@@ -127,8 +126,14 @@ def explain_event(event: Event) -> str:
 
 def _attempt(data: dict[str, Any]) -> list[str]:
     attempt, worker = data.get("attempt"), data.get("worker")
-    found = [f"on {worker}"] if worker else []
+    found = [f"on {_worker(str(worker))}"] if worker else []
     return [f"attempt {attempt}", *found] if isinstance(attempt, int) and attempt > 1 else found
+
+
+def _worker(worker: str) -> str:
+    """`worker-1/6d58`: the name, and enough of the process's id to tell a restarted one."""
+    name, slash, process = worker.partition("/")
+    return f"{name}{slash}{process[:4]}"
 
 
 def _called(call: Any) -> str:

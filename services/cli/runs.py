@@ -23,7 +23,9 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Kept with the even
 @runs.command("list")
 def list_runs(
     ctx: typer.Context,
-    status: Annotated[str | None, typer.Option("--status", help="Only runs of this status.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only of this status; may be given again.")
+    ] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Only runs of this agent.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Only with this label.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 50,

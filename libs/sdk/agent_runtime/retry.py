@@ -22,8 +22,9 @@ class Retry:
     longest_pause: float = 8.0
 
     def patient(self) -> Retry:
-        """For streams that were open once: a deployment or an outage of minutes does not end them."""
-        return replace(self, attempts=1_000_000, total=max(self.total, 600.0))
+        """For streams that were open once: an outage of minutes does not end them, and they are back soon after it."""
+        total, longest = max(self.total, 600.0), min(self.longest_pause, 2.0)
+        return replace(self, attempts=1_000_000, total=total, longest_pause=longest)
 
 
 NEVER = Retry(attempts=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,14 +54,18 @@ def get_run(run_id: str, *, wait: float = 0) -> Plan[Run]:
 def list_runs(
     *,
     agent: str | None = None,
-    status: str | None = None,
+    status: str | Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
     page_size: int = 50,
 ) -> Flow[Run]:
-    """Runs, newest first, without their input and output; pages of `page_size` (1 to 200) are fetched as needed."""
-    params: list[tuple[str, object]] = [("agent", agent), ("status", status)]
+    """Runs, newest first, without their input and output; pages of `page_size` (1 to 200) are fetched as needed.
+
+    A run must have one of the statuses and all of the labels. Raises `InvalidRequest`.
+    """
+    statuses = [status] if isinstance(status, str) else status or []
+    params: list[tuple[str, object]] = [("agent", agent), *(("status", each) for each in statuses)]
     params += [("label", f"{key}:{value}") for key, value in (labels or {}).items()]
     params += [("created_after", created_after), ("created_before", created_before), ("limit", page_size)]
     return walk(get("runs", params=params), Run)

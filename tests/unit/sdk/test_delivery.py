@@ -294,3 +294,9 @@ def test_urls_that_cannot_be_meant(url: str) -> None:
     with pytest.raises(Unusable, match="api_url") as caught:
         Client(url)
     assert "pw" not in str(caught.value)
+
+
+def test_a_run_has_one_of_the_statuses() -> None:
+    api = ScriptedApi(ok({"items": [], "next_cursor": None}))
+    list(api.client().runs.list(status=["failed", "cancelled"]))
+    assert api.requests[0].url.params.get_list("status") == ["failed", "cancelled"]
