@@ -16,7 +16,7 @@ from libs.domain.schemas import mismatch
 
 
 def _spec(name: str) -> AgentSpec:
-    text = Template((AGENTS / f"{name}.yaml").read_text(encoding="utf-8")).substitute(
+    text = Template((AGENTS / f"{name}.yaml").read_text(encoding="utf-8")).safe_substitute(
         INVENTORY_URL="http://127.0.0.1:1"
     )
     return AgentSpec.model_validate(yaml.safe_load(text)["spec"])
