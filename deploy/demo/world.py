@@ -71,8 +71,9 @@ def world(watch: Callable[[Stack], None]) -> Iterator[World]:
         providers.write_text(
             yaml.safe_dump({"providers": {"scripted": _scripted_provider(model_url)}}), encoding="utf-8"
         )
-        held.enter_context(_environment(EGRESS_ALLOW=inventory_url.removeprefix("http://")))
-        stack = Stack(scratch / "state", environment={"MODEL_PROVIDERS_FILE": str(providers)})
+        allowed = inventory_url.removeprefix("http://")
+        environment = _environment(EGRESS_ALLOW=allowed, MODEL_PROVIDERS_FILE=str(providers))
+        stack = Stack(scratch / "state", environment=environment)
         watch(stack)
         held.callback(stack.stop)
         stack.start(api_port=0, workers=WORKERS, local_model=True)
@@ -89,18 +90,9 @@ def _scripted_provider(url: str) -> dict[str, Any]:
     return {"base_url": f"{url}/v1", "models": {MODEL: prices}}
 
 
-@contextmanager
-def _environment(**more: str) -> Iterator[None]:
-    """What api and workers inherit: short worker timeouts, and nothing that is meant for another stack."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(_OTHERS) and name not in _PROGRAMS:
-            del os.environ[name]
-    os.environ["WORKER_HEARTBEAT_TIMEOUT_SECONDS"] = str(HEARTBEAT_TIMEOUT_SECONDS)
-    os.environ["WORKER_DEAD_AFTER_SECONDS"] = str(DEAD_AFTER_SECONDS)
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def _environment(**more: str) -> dict[str, str]:
+    """What the stack's programs see: short worker timeouts, and nothing that is meant for another stack."""
+    mine = {name: value for name, value in os.environ.items() if name in _PROGRAMS or not name.startswith(_OTHERS)}
+    mine["WORKER_HEARTBEAT_TIMEOUT_SECONDS"] = str(HEARTBEAT_TIMEOUT_SECONDS)
+    mine["WORKER_DEAD_AFTER_SECONDS"] = str(DEAD_AFTER_SECONDS)
+    return mine | more
