@@ -1,4 +1,4 @@
-"""`python -m migrations`: bring the database to the newest revision; harmless when it is there or when two run at once."""
+"""`python -m migrations`: bring the database to the newest revision; harmless when it is there, or when two do it."""
 
 from __future__ import annotations
 

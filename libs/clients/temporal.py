@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -16,6 +18,13 @@ from temporalio.common import (
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
+)
+from temporalio.converter import (
+    AdvancedJSONEncoder,
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultPayloadConverter,
+    JSONPlainPayloadConverter,
 )
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
@@ -29,11 +38,40 @@ RECONNECT_SECONDS = 1.0  # at most one connection attempt in so long
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 
 
+class _WithoutDefaults(AdvancedJSONEncoder):
+    """Histories are long: a message's field that has its default is not written."""
+
+    def default(self, o: Any) -> Any:
+        if is_dataclass(o) and not isinstance(o, type):
+            return {field.name: value for field in fields(o) if (value := getattr(o, field.name)) != _default(field)}
+        return super().default(o)
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+class _PayloadConverter(CompositePayloadConverter):
+    """The SDK's own, with a tighter JSON."""
+
+    def __init__(self) -> None:
+        others = [
+            converter
+            for converter in DefaultPayloadConverter.default_encoding_payload_converters
+            if not isinstance(converter, JSONPlainPayloadConverter)
+        ]
+        super().__init__(*others, JSONPlainPayloadConverter(encoder=_WithoutDefaults))
+
+
+CONVERTER = DataConverter(payload_converter_class=_PayloadConverter)
+
+
 async def connect(settings: TemporalSettings) -> Client:
     """A connected client; raises what the SDK raises when the server is away."""
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
+        data_converter=CONVERTER,
         tls=_tls(settings),
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
     )

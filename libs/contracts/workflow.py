@@ -1,4 +1,8 @@
-"""Messages between the API, the workflow and its activities. They outlive a deploy: fields are only added, with defaults."""
+"""Messages between the API, the workflow and its activities.
+
+They outlive a deploy: fields are only added, with defaults, and a default is not written (`libs.clients.temporal`).
+Activities know their run by the id of their workflow.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +38,26 @@ class Wake:
 
 @dataclass(frozen=True)
 class CallRef:
-    """A tool call of a turn. `name` only labels the activity in Temporal's UI."""
+    """A tool call of a turn."""
 
     turn: int
-    index: int
-    name: str
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class CallPlan:
+    """A call that an activity of its own is to make. `name` only labels the activity in Temporal's UI."""
+
+    turn: int
+    index: int = 0
+    name: str = ""
     timeout: float = 30.0  # seconds
     queue: str | None = None
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A call whose activity ended without a result, and how it ended (`failed`, `timeout`, `lost`, `deadly`, `stopped`)."""
+    """A call whose activity ended without a result: how is `failed`, `timeout`, `lost`, `deadly` or `stopped`."""
 
     turn: int
     index: int
@@ -56,7 +68,6 @@ class Unfinished:
 class TurnRequest:
     """Input of `take_turn`."""
 
-    run: RunRef
     unfinished: list[Unfinished] = field(default_factory=list)
 
 
@@ -72,15 +83,7 @@ class Step:
     waiting: bool = False
     control_seq: int = 0
     until: float | None = None
-    calls: list[CallRef] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ToolRequest:
-    """Input of `run_tool`."""
-
-    run: RunRef
-    call: CallRef
+    calls: list[CallPlan] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,5 @@ class ToolOutcome:
 class EndRequest:
     """Input of `finish_run`: the typed end that no turn could write."""
 
-    run: RunRef
     code: str
-    message: str
+    message: str = ""

@@ -1,4 +1,4 @@
-"""Engines and transactions: as a tenant, behind the wall, or as maintenance, which sees every tenant's ids and states only."""
+"""Engines and transactions: as a tenant, behind the wall, or as maintenance, which sees ids and states only."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class Neglected:
 _CLAIM = Statement(
     """
     UPDATE runs SET
-        next_check_at = clock_timestamp() + make_interval(secs => LEAST(60, 2 * power(2, LEAST(checks, 5))) * (0.8 + 0.4 * random())),
+        next_check_at = clock_timestamp()
+            + make_interval(secs => LEAST(60, 2 * power(2, LEAST(checks, 5))) * (0.8 + 0.4 * random())),
         checks = checks + 1
     WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM runs

@@ -23,11 +23,11 @@ from libs.domain.texts import dump
 from libs.domain.tools import NewArtifact
 
 
-class EffectTaken(Exception):  # noqa: N818
+class EffectTaken(Exception):
     """Somebody else recorded this effect first: reload and decide again."""
 
 
-class Unstorable(Exception):  # noqa: N818
+class Unstorable(Exception):
     """PostgreSQL refuses the data itself (SQLSTATE class 22): it never will take it."""
 
 
@@ -107,7 +107,8 @@ _LOAD = Statement(
            CASE WHEN CAST(:after AS int) = 0 THEN r.input END,
            CASE WHEN CAST(:after AS int) = 0 THEN CAST(r.input_object AS text) END,
            CASE WHEN r.last_seq > CAST(:after AS int) THEN (
-               SELECT CAST(json_agg(json_build_array(e.seq, e.type, e.data, e.at, e.version, e.refs) ORDER BY e.seq) AS text)
+               SELECT CAST(json_agg(
+                   json_build_array(e.seq, e.type, e.data, e.at, e.version, e.refs) ORDER BY e.seq) AS text)
                FROM run_events e
                WHERE e.tenant_id = r.tenant_id AND e.run_id = r.id AND e.seq > CAST(:after AS int)
            ) END
@@ -123,7 +124,8 @@ _COMMIT = Statement(
             last_seq = r.last_seq + cardinality(CAST(:types AS text[])),
             turn = COALESCE(CAST(:turn AS int), r.turn),
             status = COALESCE(CAST(:status AS text), r.status),
-            waiting_for = CASE WHEN CAST(:status AS text) IS NULL THEN r.waiting_for ELSE CAST(:waiting_for AS text) END,
+            waiting_for = CASE WHEN CAST(:status AS text) IS NULL THEN r.waiting_for
+                          ELSE CAST(:waiting_for AS text) END,
             desired = COALESCE(CAST(:desired AS text), r.desired),
             control_seq = r.control_seq + CASE WHEN CAST(:desired AS text) IS NULL THEN 0 ELSE 1 END,
             control_seen = GREATEST(r.control_seen, COALESCE(CAST(:control_seen AS int), r.control_seen)),

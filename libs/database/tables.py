@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy metadata: what queries are built from and what `alembic check` compares; policies and grants are in migrations."""
+"""The tables, as SQLAlchemy metadata, which `alembic check` compares; policies and grants are in the migrations."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ agent_versions = Table(
     Column("created_by", Text, nullable=False),
     PrimaryKeyConstraint("tenant_id", "agent_id", "number"),
     UniqueConstraint("tenant_id", "agent_id", "digest", name="agent_versions_digest_key"),
-    ForeignKeyConstraint(["tenant_id", "agent_id"], ["agents.tenant_id", "agents.id"], name="agent_versions_agent_fkey"),
+    ForeignKeyConstraint(
+        ["tenant_id", "agent_id"], ["agents.tenant_id", "agents.id"], name="agent_versions_agent_fkey"
+    ),
 )
 
 RUN_STATES = (
@@ -174,9 +176,7 @@ run_events = Table(
     ForeignKeyConstraint(
         ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="run_events_run_fkey", ondelete="CASCADE"
     ),
-    Index(
-        "run_events_key", "tenant_id", "run_id", "key", unique=True, postgresql_where=text("key IS NOT NULL")
-    ),
+    Index("run_events_key", "tenant_id", "run_id", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
 )
 
 model_calls = Table(

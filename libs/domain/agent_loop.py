@@ -10,7 +10,6 @@ from libs.domain.outputs import MAX_REJECTIONS
 from libs.domain.run_log import Call, RunLog, Turn
 from libs.domain.runs import RunState
 
-
 MODEL_ATTEMPTS = 6
 
 

@@ -33,7 +33,7 @@ class Parameters(Strict):
 
 
 class Limits(Strict):
-    """What one run may use at the most; a limit that is reached ends the run as `budget_exceeded` or `deadline_exceeded`."""
+    """What one run may use at the most; at a limit it ends as `budget_exceeded` or `deadline_exceeded`."""
 
     steps: int | None = Field(None, ge=1, le=10_000, description="model calls that were answered")
     tokens: int | None = Field(None, ge=1, le=10**12, description="input and output tokens together")

@@ -15,7 +15,7 @@ PER_MESSAGE = 16  # tokens a chat template may add to a message
 UNLIMITED_OUTPUT = 4096  # what is noted as reserved when nothing limits the answer
 
 
-class BudgetExceeded(Exception):  # noqa: N818
+class BudgetExceeded(Exception):
     """The next call could break a limit."""
 
     def __init__(self, message: str) -> None:

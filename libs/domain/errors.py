@@ -1,4 +1,4 @@
-"""Errors with a meaning for the caller; each has a stable code, and the API maps them to problem details in one place."""
+"""Errors with a meaning for the caller; each has a stable code, which the API maps to problem details."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Flaw:
     detail: str
 
 
-class DomainProblem(Exception):  # noqa: N818 - errors are named by what happened
+class DomainProblem(Exception):
     """A request that the platform understood and declines."""
 
     code = "internal"

@@ -98,5 +98,5 @@ class NewEvent:
         return self.data | self.moved
 
 
-class UnknownEvent(Exception):  # noqa: N818
+class UnknownEvent(Exception):
     """The log has an event that this code does not understand: a newer worker must take the run."""

@@ -13,7 +13,7 @@ from libs.domain.texts import dump
 MAX_REJECTIONS = 3  # answers in a row that are given back to the model
 
 
-class Unacceptable(Exception):  # noqa: N818
+class Unacceptable(Exception):
     """The text does not fit; the message is for the model."""
 
 

@@ -108,7 +108,7 @@ class Tool(Protocol):
         ...
 
 
-class CallFailed(Exception):  # noqa: N818 - errors are named by what happened
+class CallFailed(Exception):
     """A call without a result. Its message goes to the log and to Temporal: no content, no secrets."""
 
     code = "tool_error"
@@ -134,10 +134,10 @@ class CallRefused(CallFailed):
 
 
 class OutcomeUnknown(CallFailed):
-    """Something was sent and no usable answer came (reset, timeout, 5xx of a gateway): not to be repeated for a `write`."""
+    """Something was sent and no usable answer came (reset, timeout, 502): a `write` is not to be repeated."""
 
     code = "outcome_unknown"
 
 
-class CallForbidden(Exception):  # noqa: N818
+class CallForbidden(Exception):
     """Policy forbids this call (the egress guard): final, told to the model."""

@@ -95,10 +95,17 @@ TABLES = (
         next_check_at timestamptz DEFAULT clock_timestamp() NOT NULL,
         checks integer DEFAULT 0 NOT NULL,
         PRIMARY KEY (tenant_id, id),
-        CONSTRAINT runs_version_fkey FOREIGN KEY(tenant_id, agent_id, version) REFERENCES agent_versions (tenant_id, agent_id, number),
-        CONSTRAINT runs_status CHECK (status IN ('queued', 'running', 'waiting', 'pausing', 'paused', 'cancelling', 'completed', 'failed', 'cancelled')),
+        CONSTRAINT runs_version_fkey FOREIGN KEY(tenant_id, agent_id, version)
+            REFERENCES agent_versions (tenant_id, agent_id, number),
+        CONSTRAINT runs_status CHECK (
+            status IN (
+                'queued', 'running', 'waiting', 'pausing', 'paused', 'cancelling', 'completed', 'failed', 'cancelled'
+            )
+        ),
         CONSTRAINT runs_desired CHECK (desired IN ('run', 'paused', 'cancelled')),
-        CONSTRAINT runs_finished CHECK ((finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled')))
+        CONSTRAINT runs_finished CHECK (
+            (finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))
+        )
     )
      WITH (fillfactor = 80)
     """,
@@ -126,7 +133,8 @@ TABLES = (
         refs jsonb,
         at timestamptz DEFAULT clock_timestamp() NOT NULL,
         PRIMARY KEY (tenant_id, run_id, seq),
-        CONSTRAINT run_events_run_fkey FOREIGN KEY(tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
+        CONSTRAINT run_events_run_fkey FOREIGN KEY(tenant_id, run_id)
+            REFERENCES runs (tenant_id, id) ON DELETE CASCADE
     )
     """,
     """
@@ -153,7 +161,8 @@ TABLES = (
         opened_at timestamptz DEFAULT clock_timestamp() NOT NULL,
         closed_at timestamptz,
         PRIMARY KEY (tenant_id, run_id, turn, attempt),
-        CONSTRAINT model_calls_run_fkey FOREIGN KEY(tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE,
+        CONSTRAINT model_calls_run_fkey FOREIGN KEY(tenant_id, run_id)
+            REFERENCES runs (tenant_id, id) ON DELETE CASCADE,
         CONSTRAINT model_calls_state CHECK (state IN ('open', 'settled', 'estimated', 'not_sent'))
     )
     """,
@@ -171,7 +180,8 @@ TABLES = (
         created_by text NOT NULL,
         PRIMARY KEY (tenant_id, id),
         CONSTRAINT artifacts_tenant_id_fkey FOREIGN KEY(tenant_id) REFERENCES tenants (id),
-        CONSTRAINT artifacts_run_fkey FOREIGN KEY(tenant_id, run_id) REFERENCES runs (tenant_id, id) ON DELETE CASCADE
+        CONSTRAINT artifacts_run_fkey FOREIGN KEY(tenant_id, run_id)
+            REFERENCES runs (tenant_id, id) ON DELETE CASCADE
     )
     """,
     """

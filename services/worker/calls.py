@@ -147,7 +147,9 @@ class RunningTool:
             await self._commit(view, self._tools.unknown(turn.number, prepared.call, prepared.function, number))
             return ToolOutcome()
         tries = turn.failures(prepared.call.index) + 1
-        after = failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
+        after = (
+            failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
+        )
         closed = self._tools.closed(view, turn.number, prepared.call.index, number, failed, after)
         if isinstance(failed, HandedBack):
             await self._commit(view, closed)

@@ -146,7 +146,7 @@ class InlineCalls:
         return await self._bench.journal.commit(view, Change((event,))) or await self._bench.journal.load(view.run)
 
     async def _handed_back(self, view: View, turn: Turn, tasks: dict[asyncio.Task[Outcome], Prepared]) -> View:
-        """Abort what is still going on and close it: another activity makes these calls, with a time limit of their own."""
+        """Abort what is still going on and close it: activities of their own make these calls."""
         items = list(tasks.values())
         await _abort(tasks)
         tasks.clear()

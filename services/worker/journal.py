@@ -31,7 +31,7 @@ PATIENCE = 300.0  # seconds to keep a paid answer while the database is away
 INLINE_AT_MOST = 4 * 1024 * 1024  # bytes of a value that stays inline while the object store is away
 
 
-class RunVanished(Exception):  # noqa: N818
+class RunVanished(Exception):
     """There is no such run: it was deleted."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.contracts.workflow import RunRef
+from libs.domain.ids import ids_of_workflow
 
 
 class RunKey(NamedTuple):
@@ -15,8 +15,9 @@ class RunKey(NamedTuple):
     run_id: UUID
 
     @classmethod
-    def of(cls, ref: RunRef) -> RunKey:
-        return cls(UUID(ref.tenant_id), UUID(ref.run_id))
+    def of_workflow(cls, id_: str) -> RunKey:
+        """The run whose workflow has this id."""
+        return cls(*ids_of_workflow(id_))
 
 
 def model_call(run: RunKey, turn: int, attempt: int) -> str:

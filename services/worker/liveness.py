@@ -1,4 +1,4 @@
-"""This process and what it has in flight, as others see it; and whether a call that somebody left open is still alive."""
+"""This process and what it has in flight, as others see it; whether a call that somebody left open is alive."""
 
 from __future__ import annotations
 

@@ -210,14 +210,14 @@ def _workers(process: Process, client: Client, module: str) -> list[Worker]:
     return [main, suspicious, *own]
 
 
-async def serve_suspect(settings: WorkerSettings, build: BuildTools, name: str) -> None:
-    """Make the one step that stands on standard input."""
+async def serve_suspect(settings: WorkerSettings, build: BuildTools, step: Sequence[str]) -> None:
+    """Make the one step that stands on standard input; `step` is its name, tenant and run."""
     process = Process(settings, build)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.control.leave)
     try:
         async with asyncio.TaskGroup() as tasks:
             background = await process.start(tasks)
-            await make_step(process.activities, name)
+            await make_step(process.activities, *step)
             for task in background:
                 task.cancel()
     finally:
@@ -229,8 +229,8 @@ def run(build: BuildTools | None = None, module: str = MODULE, arguments: Sequen
     settings = WorkerSettings()
     logs.configure("worker", settings.log_level)
     build = build or tools_of_the_platform(settings)
-    if len(arguments) == 2 and arguments[0] == SUSPECT:
-        uvloop.run(serve_suspect(settings, build, arguments[1]))
+    if arguments and arguments[0] == SUSPECT:
+        uvloop.run(serve_suspect(settings, build, arguments[1:]))
     else:
         uvloop.run(serve(settings, build, module))
 

@@ -30,7 +30,7 @@ from services.worker.journal import View
 ABORT_AFTER_LEAVING = 5.0  # seconds that a stopping worker lets a model go on
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """The call was ended by us: the run was cancelled or is overdue, or the worker leaves."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -215,9 +215,7 @@ class ModelSteps:
         if usage.estimated:
             data["estimated"] = True
         completed = NewEvent(events.MODEL_COMPLETED, data, events.turn_committed(opening.turn))
-        closed = ClosedCall(
-            opening.turn, opening.attempt, "estimated" if usage.estimated else "settled", usage, cost
-        )
+        closed = ClosedCall(opening.turn, opening.attempt, "estimated" if usage.estimated else "settled", usage, cost)
         change = Change((completed,), require_turn=opening.turn - 1, turn=opening.turn, closed=closed)
         return Answered(change, content, calls, str(answer.finish_reason))
 

@@ -62,9 +62,7 @@ class Reconciler:
         return len(claimed)
 
     async def _look_after(self, run: Neglected) -> None:
-        ref = RunRef(
-            str(run.tenant_id), str(run.run_id), run.deadline_at.timestamp() if run.deadline_at else None
-        )
+        ref = RunRef(str(run.tenant_id), str(run.run_id), run.deadline_at.timestamp() if run.deadline_at else None)
         if not run.started and run.control_seq == 0:
             await self._temporal.start_agent_run(ref, run.priority)
             self.repairs += 1
@@ -77,6 +75,6 @@ class Reconciler:
             return
         if status in BY_A_PERSON and run.desired != "cancelled":
             # Only a person does that; what they wanted becomes what is asked of the run.
-            await finish(self._bench, RunKey(run.tenant_id, run.run_id), EndRequest(ref, CANCEL_REQUESTED, ""))
+            await finish(self._bench, RunKey(run.tenant_id, run.run_id), EndRequest(CANCEL_REQUESTED))
         await self._temporal.start_agent_run(ref, run.priority)
         self.repairs += 1

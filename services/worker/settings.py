@@ -26,7 +26,9 @@ class WorkerSettings(DatabaseSettings, RedisSettings, TemporalSettings, ObjectSt
     worker_metrics_host: str = Field("127.0.0.1", description="address of WORKER_METRICS_PORT")
     worker_reconcile_seconds: float = Field(1, gt=0, description="how often neglected runs are looked for")
     worker_tool_queues: str = Field("", description="task queues, by comma, that tools name and this worker serves too")
-    egress_allow: str = Field("", description="networks, hosts or host:port, by comma, that tools may reach though private")
+    egress_allow: str = Field(
+        "", description="networks, hosts or host:port, by comma, that tools may reach though private"
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @model_validator(mode="after")

@@ -8,20 +8,21 @@ import signal
 import sys
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from pydantic import TypeAdapter
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from libs.contracts.workflow import RUN_TOOL, TAKE_TURN, WORKER_LOST, Step, ToolOutcome, ToolRequest, TurnRequest
+from libs.contracts.workflow import RUN_TOOL, TAKE_TURN, WORKER_LOST, CallRef, Step, ToolOutcome, TurnRequest
 from services.worker.activities.attended import attended, reported
-from services.worker.activities.steps import StepActivities
+from services.worker.activities.steps import StepActivities, this_run
 from services.worker.control import ControlWatch
 from services.worker.keys import RunKey
 
 SUSPECT = "--suspect"
 STOP_SECONDS = 10.0
-_REQUESTS: dict[str, TypeAdapter[Any]] = {TAKE_TURN: TypeAdapter(TurnRequest), RUN_TOOL: TypeAdapter(ToolRequest)}
+_REQUESTS: dict[str, TypeAdapter[Any]] = {TAKE_TURN: TypeAdapter(TurnRequest), RUN_TOOL: TypeAdapter(CallRef)}
 _RESULTS: dict[str, TypeAdapter[Any]] = {TAKE_TURN: TypeAdapter(Step), RUN_TOOL: TypeAdapter(ToolOutcome)}
 
 
@@ -38,21 +39,24 @@ class SuspectActivities:
         return step
 
     @activity.defn(name=RUN_TOOL)
-    async def run_tool(self, request: ToolRequest) -> ToolOutcome:
+    async def run_tool(self, request: CallRef) -> ToolOutcome:
         outcome: ToolOutcome = await self._in_child(RUN_TOOL, request)
         return outcome
 
-    async def _in_child(self, name: str, request: TurnRequest | ToolRequest) -> Any:
-        with self._control.watch(RunKey.of(request.run)) as watched:
-            return await attended(self._child(name, _REQUESTS[name].dump_json(request)), watched)
+    async def _in_child(self, name: str, request: TurnRequest | CallRef) -> Any:
+        run = this_run()
+        with self._control.watch(run) as watched:
+            return await attended(self._child(name, run, _REQUESTS[name].dump_json(request)), watched)
 
-    async def _child(self, name: str, request: bytes) -> Any:
+    async def _child(self, name: str, run: RunKey, request: bytes) -> Any:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             self._module,
             SUSPECT,
             name,
+            str(run.tenant_id),
+            str(run.run_id),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -84,11 +88,12 @@ def _failure(told: dict[str, Any]) -> ApplicationError:
     return ApplicationError(told["message"], type=told["type"], non_retryable=told["non_retryable"])
 
 
-async def make_step(activities: StepActivities, name: str) -> None:
+async def make_step(activities: StepActivities, name: str, tenant_id: str, run_id: str) -> None:
     """The child's side: one step, from standard input to standard output."""
+    run = RunKey(UUID(tenant_id), UUID(run_id))
     request = _REQUESTS[name].validate_json(await asyncio.to_thread(sys.stdin.buffer.read))
     try:
-        result = await activities.step(request)
+        result = await activities.step(run, request)
         answer: dict[str, Any] = {"result": json.loads(_RESULTS[name].dump_json(result))}
     except Exception as error:
         told = reported(error)

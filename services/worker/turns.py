@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from libs.clients.openai import ModelAnswer, ModelFailed
-from libs.contracts.workflow import CallRef, Step, Unfinished
+from libs.contracts.workflow import CallPlan, Step, Unfinished
 from libs.database.steps import Change
 from libs.domain import events
 from libs.domain.agent_loop import CallModel, Cancel, Conclude, Done, Fail, Pause, RunCalls, next_action
@@ -31,7 +31,7 @@ RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # seconds
 TWIN_POLL_SECONDS = 0.25
 
 
-class TryAgain(Exception):  # noqa: N818
+class TryAgain(Exception):
     """The provider failed; Temporal is to try this step again after so many seconds."""
 
     def __init__(self, code: str, message: str, after: float) -> None:
@@ -165,7 +165,9 @@ class TakingTurn:
             return view
         if self._answers:
             raise _HandBack
-        after = failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
+        after = (
+            failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
+        )
         raise TryAgain(failed.code, failed.message, after)
 
     async def _commit_answer(self, view: View, opening: Opening, answered: Answered) -> View:
@@ -225,9 +227,9 @@ class TakingTurn:
     async def _handed_over(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> Step:
         return Step(calls=[self._reference(view, turn, call) for call in calls])
 
-    def _reference(self, view: View, turn: Turn, call: Call) -> CallRef:
+    def _reference(self, view: View, turn: Turn, call: Call) -> CallPlan:
         _, function = view.version.functions[call.name]
-        return CallRef(turn.number, call.index, call.name, function.timeout_seconds, function.queue)
+        return CallPlan(turn.number, call.index, call.name, function.timeout_seconds, function.queue)
 
     async def _record_unfinished(self, view: View, unfinished: Sequence[Unfinished]) -> View:
         """Give calls whose activity ended without a result the result that the model can use."""
@@ -260,7 +262,7 @@ class TakingTurn:
         return self._tools.given_up(turn.number, call, number, f"it ended by {ended.kind}")
 
 
-class _HandBack(Exception):  # noqa: N818
+class _HandBack(Exception):
     """Return to the workflow; the next activity goes on."""
 
 

@@ -10,10 +10,10 @@ from libs.contracts.workflow import (
     FINISH_RUN,
     RUN_TOOL,
     TAKE_TURN,
+    CallRef,
     EndRequest,
     Step,
     ToolOutcome,
-    ToolRequest,
     TurnRequest,
 )
 from libs.observability.context import bound
@@ -36,46 +36,50 @@ class StepActivities:
 
     @activity.defn(name=TAKE_TURN)
     async def take_turn(self, request: TurnRequest) -> Step:
-        with self._control.watch(RunKey.of(request.run)) as watched:
+        with self._control.watch(this_run()) as watched:
             return await attended(self._turn(request, watched), watched)
 
     @activity.defn(name=RUN_TOOL)
-    async def run_tool(self, request: ToolRequest) -> ToolOutcome:
-        with self._control.watch(RunKey.of(request.run)) as watched:
-            return await attended(self._tool(request, watched), watched)
+    async def run_tool(self, call: CallRef) -> ToolOutcome:
+        with self._control.watch(this_run()) as watched:
+            return await attended(self._tool(call, watched), watched)
 
-    async def step(self, request: TurnRequest | ToolRequest) -> Step | ToolOutcome:
+    async def step(self, run: RunKey, request: TurnRequest | CallRef) -> Step | ToolOutcome:
         """The same outside Temporal, for a child process."""
-        with self._control.watch(RunKey.of(request.run)) as watched:
+        with self._control.watch(run) as watched:
             if isinstance(request, TurnRequest):
                 return await self._turn(request, watched)
             return await self._tool(request, watched)
 
     async def _turn(self, request: TurnRequest, watched: Watched) -> Step:
-        run = RunKey.of(request.run)
+        run = watched.run
         with _logged(run), self._bench.liveness.in_flight() as listed:
             try:
                 return await TakingTurn(self._bench, run, watched, listed).take(request.unfinished)
             except RunVanished:
                 return Step(finished=True)
 
-    async def _tool(self, request: ToolRequest, watched: Watched) -> ToolOutcome:
-        run = RunKey.of(request.run)
+    async def _tool(self, call: CallRef, watched: Watched) -> ToolOutcome:
+        run = watched.run
         with _logged(run), self._bench.liveness.in_flight() as listed:
             try:
-                return await RunningTool(self._bench, run, watched, listed).make(request.call)
+                return await RunningTool(self._bench, run, watched, listed).make(call)
             except RunVanished:
                 return ToolOutcome()
 
     @activity.defn(name=FINISH_RUN)
     async def finish_run(self, request: EndRequest) -> None:
-        run = RunKey.of(request.run)
-        with self._control.watch(run) as watched:
-            await attended(self._end(run, request), watched)
+        with self._control.watch(this_run()) as watched:
+            await attended(self._end(watched.run, request), watched)
 
     async def _end(self, run: RunKey, request: EndRequest) -> None:
         with _logged(run), suppress(RunVanished):
             await finish(self._bench, run, request)
+
+
+def this_run() -> RunKey:
+    """The run of the activity that is executed."""
+    return RunKey.of_workflow(activity.info().workflow_id or "")
 
 
 def _logged(run: RunKey) -> AbstractContextManager[None]:

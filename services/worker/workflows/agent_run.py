@@ -12,7 +12,8 @@ from typing import ClassVar, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutType
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from libs.contracts.workflow import (
     AGENT_RUN,
@@ -23,12 +24,12 @@ from libs.contracts.workflow import (
     TAKE_TURN,
     WAKE,
     WORKER_LOST,
+    CallPlan,
     CallRef,
     EndRequest,
     RunRef,
     Step,
     ToolOutcome,
-    ToolRequest,
     TurnRequest,
     Unfinished,
     Wake,
@@ -37,8 +38,8 @@ from libs.contracts.workflow import (
 T = TypeVar("T")
 LOSSES_BEFORE_SUSPICION = 2  # in a row, of one step
 LOSSES_AT_MOST = 5
-# A lost worker is not a retry: it comes to the workflow at once. How often a provider or a tool is tried is counted from
-# the log by the activity itself; what remains (a database that is away) is retried for as long as it takes.
+# A lost worker is not a retry: it comes to the workflow at once. How often a provider or a tool is tried is counted
+# from the log by the activity itself; what remains (a database that is away) is retried for as long as it takes.
 RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
     maximum_interval=timedelta(seconds=30),
@@ -62,7 +63,7 @@ def fate_of(error: ActivityError) -> Fate:
     cause = error.cause
     if isinstance(cause, CancelledError):
         return Fate.STOPPED
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, ActivityTimeout):
         return Fate.LOST if cause.type is TimeoutType.HEARTBEAT else Fate.TIMEOUT
     if isinstance(cause, ApplicationError) and cause.type == WORKER_LOST:
         return Fate.DEADLY
@@ -96,7 +97,7 @@ class AgentRunWorkflow:
                 await self._conduct(run)
                 break
             except asyncio.CancelledError:
-                await self._finish(EndRequest(run, CANCEL_REQUESTED, "cancelled in Temporal"))
+                await self._finish(EndRequest(CANCEL_REQUESTED, "cancelled in Temporal"))
         deadline.cancel()
 
     async def _conduct(self, run: RunRef) -> None:
@@ -104,14 +105,14 @@ class AgentRunWorkflow:
         while True:
             if not unfinished and workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(run)
-            step = await self._take_turn(TurnRequest(run, unfinished))
+            step = await self._take_turn(TurnRequest(unfinished))
             unfinished = []
             if step.finished:
                 return
             if step.waiting:
                 await self._woken(step)
             elif step.calls:
-                outcomes = await asyncio.gather(*(self._run_tool(run, call) for call in step.calls))
+                outcomes = await asyncio.gather(*(self._run_tool(call) for call in step.calls))
                 unfinished = [outcome for outcome in outcomes if outcome is not None]
 
     async def _take_turn(self, request: TurnRequest) -> Step:
@@ -133,19 +134,19 @@ class AgentRunWorkflow:
                 fate = fate_of(error)
                 losses += fate is Fate.LOST
                 if fate is Fate.DEADLY or losses > LOSSES_AT_MOST:
-                    await self._finish(EndRequest(request.run, WORKER_LOST, "Every worker that took this step died."))
+                    await self._finish(EndRequest(WORKER_LOST, "Every worker that took this step died."))
                     return Step(finished=True)
                 if fate not in (Fate.LOST, Fate.STOPPED):
-                    await self._finish(EndRequest(request.run, "internal", f"A step of the run {fate.value} for good."))
+                    await self._finish(EndRequest("internal", f"A step of the run {fate.value} for good."))
                     return Step(finished=True)
 
-    async def _run_tool(self, run: RunRef, call: CallRef) -> Unfinished | None:
+    async def _run_tool(self, call: CallPlan) -> Unfinished | None:
         """Run one call; names it when it ended without a result, and never raises."""
         losses = 0
         while True:
             tool = workflow.start_activity(
                 RUN_TOOL,
-                ToolRequest(run, call),
+                CallRef(call.turn, call.index),
                 result_type=ToolOutcome,
                 task_queue=_queue(call.queue, losses),
                 start_to_close_timeout=timedelta(seconds=call.timeout) + SPARE,
@@ -189,7 +190,7 @@ class AgentRunWorkflow:
             await workflow.wait_condition(
                 lambda: self._control_seq > step.control_seq or self._overdue, timeout=timeout
             )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return
 
     async def _watch_deadline(self, run: RunRef) -> None:

@@ -1,0 +1,44 @@
+"""The floor of the benchmarks: FastAPI and asyncpg, one INSERT, tuned like ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import uvicorn
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+
+TABLE = "CREATE TABLE IF NOT EXISTS bare_runs (id uuid PRIMARY KEY DEFAULT uuidv7(), input text NOT NULL)"
+
+
+class NewRun(BaseModel):
+    input: str
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    pool = await asyncpg.create_pool(os.environ["BENCH_DATABASE_URL"], min_size=10, max_size=20)
+    await pool.execute(TABLE)
+    yield {"pool": pool}
+    await pool.close()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/runs", status_code=202)
+async def create_run(run: NewRun, request: Request) -> dict[str, str]:
+    row = await request.state.pool.fetchrow("INSERT INTO bare_runs (input) VALUES ($1) RETURNING id", run.input)
+    return {"id": str(row["id"])}
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools", log_level="warning",
+        access_log=False,
+    )  # fmt: skip

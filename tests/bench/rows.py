@@ -1,0 +1,213 @@
+"""The rows of the table: a figure of ours against the same figure of the bare programs, interleaved in one run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psutil
+from temporalio.client import Client
+
+from libs.domain.ids import workflow_id
+from tests.bench.bare_worker import QUEUE
+from tests.bench.lab import Lab, cpu_seconds
+from tests.bench.ours import Ours
+
+CLIENTS = 16
+LONG_RUN = 200
+HISTORY_ROUNDS = 25
+FEW, MANY = (3, 12), (191, 200)  # windows of steps
+
+
+@dataclass(frozen=True)
+class Row:
+    """`ratio` is ours over the floor; it must be at most `must`, or at least if `at_least`."""
+
+    figure: str
+    unit: str
+    ours: float
+    floor: float
+    must: float
+    at_least: bool = False
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.floor
+
+    @property
+    def holds(self) -> bool:
+        return self.ratio >= self.must if self.at_least else self.ratio <= self.must
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ratio": round(self.ratio, 3), "holds": self.holds}
+
+
+class Bench:
+    """Takes the figures. `repetitions` is how often each pair is taken."""
+
+    def __init__(self, lab: Lab, ours: Ours, temporal: Client, repetitions: int) -> None:
+        self._lab = lab
+        self._ours = ours
+        self._temporal = temporal
+        self._repetitions = repetitions
+        self._bare_http = httpx.AsyncClient(base_url=lab.bare_url, trust_env=False)
+
+    async def prepare(self) -> None:
+        """Scripts, agents, and a warm-up of both sides."""
+        call = {"tool_calls": [{"name": "item", "arguments": {"item": "a"}}]}
+        end = {"content": "The answer is forty-two."}
+        note = {"tool_calls": call["tool_calls"], "content": "x" * 100}
+        scripts: dict[str, list[dict[str, Any]]] = {
+            "one": [end],
+            "reads": [call] * 3 + [end],
+            "writes": [call] * 3 + [end],
+            "many-writes": [call] * HISTORY_ROUNDS + [end],
+            "long": [note] * LONG_RUN + [end],
+        }
+        for model, turns in scripts.items():
+            self._lab.script(model, turns)
+        await self._ours.agent("one")
+        for slug, effect in (("reads", "read"), ("writes", "write"), ("many-writes", "write"), ("long", "read")):
+            await self._ours.agent(slug, effect)
+        for _ in range(10):
+            await self._bare_post()
+            await self._ours.complete("one")
+            await self._bare("bare-answer", "one")
+        for slug, bare in (("reads", "bare-loop"), ("writes", "bare-steps")):
+            for _ in range(3):
+                await self._ours.complete(slug)
+                await self._bare(bare, slug)
+
+    async def _bare(self, name: str, argument: Any) -> None:
+        await self._temporal.execute_workflow(name, argument, id=f"bare-{uuid4()}", task_queue=QUEUE)
+
+    async def _bare_post(self) -> None:
+        (await self._bare_http.post("/runs", json={"input": "hello"})).raise_for_status()
+
+    async def _pairs(
+        self, ours: Callable[[], Awaitable[Any]], floor: Callable[[], Awaitable[Any]], times: int
+    ) -> tuple[float, float]:
+        """Median milliseconds of each, taken in turn."""
+        taken: tuple[list[float], list[float]] = ([], [])
+        for position in range(times):
+            for which in (0, 1) if position % 2 else (1, 0):
+                began = time.perf_counter()
+                await (ours if which == 0 else floor)()
+                taken[which].append((time.perf_counter() - began) * 1000)
+                await asyncio.sleep(0.002)
+        return median(taken[0]), median(taken[1])
+
+    async def post(self) -> Row:
+        ours, floor = await self._pairs(lambda: self._ours.post("one"), self._bare_post, self._repetitions * 4)
+        await asyncio.sleep(2)  # the runs that were started end
+        return Row("POST /v1/runs / bare INSERT, p50", "ms", ours, floor, 3.5)
+
+    async def one_call(self) -> Row:
+        ours, floor = await self._pairs(
+            lambda: self._ours.complete("one"), lambda: self._bare("bare-answer", "one"), self._repetitions * 2
+        )
+        return Row("one-call run / bare one-activity workflow", "ms", ours, floor, 1.15)
+
+    async def reads(self) -> Row:
+        ours, floor = await self._pairs(
+            lambda: self._ours.complete("reads"), lambda: self._bare("bare-loop", "reads"), self._repetitions
+        )
+        return Row("three rounds of read tools / one bare activity", "ms", ours, floor, 1.4)
+
+    async def writes(self) -> Row:
+        ours, floor = await self._pairs(
+            lambda: self._ours.complete("writes"), lambda: self._bare("bare-steps", "writes"), self._repetitions
+        )
+        return Row("three rounds of write tools / seven bare activities", "ms", ours, floor, 1.25)
+
+    async def throughput(self) -> Row:
+        ours: list[float] = []
+        floor: list[float] = []
+        for _ in range(3):
+            floor.append(await self._rate(lambda: self._bare("bare-answer", "one")))
+            ours.append(await self._rate(lambda: self._ours.complete("one")))
+        return Row(f"runs per second at {CLIENTS} clients", "runs/s", median(ours), median(floor), 0.85, at_least=True)
+
+    async def _rate(self, one: Callable[[], Awaitable[Any]]) -> float:
+        total = self._repetitions * 5
+        left = iter(range(total))
+
+        async def client() -> None:
+            for _ in left:
+                await one()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        return total / (time.perf_counter() - began)
+
+    async def first_event(self) -> Row:
+        taken = [await self._ours.first_event("one") for _ in range(self._repetitions * 4)]
+        post, event = (median(column) * 1000 for column in zip(*taken, strict=True))
+        return Row("first SSE event after POST / POST, p50", "ms", event, post, 1.7)
+
+    async def cpu(self) -> Row:
+        platform = self._lab.processes("api", "worker-1")
+        bare = [self._lab.bare_worker, psutil.Process(os.getpid())]
+        count = self._repetitions * 2
+        ours: list[float] = []
+        floor: list[float] = []
+        for _ in range(3):
+            ours.append(await self._cpu(platform, lambda: self._ours.complete("one"), count))
+            floor.append(await self._cpu(bare, lambda: self._bare("bare-answer", "one"), count))
+        return Row("CPU of api + worker / bare worker + client, one-call run", "ms", median(ours), median(floor), 1.8)
+
+    async def _cpu(self, processes: list[psutil.Process], one: Callable[[], Awaitable[Any]], count: int) -> float:
+        before = cpu_seconds(*processes)
+        for _ in range(count):
+            await one()
+        return (cpu_seconds(*processes) - before) / count * 1000
+
+    async def history(self) -> Row:
+        """Each `write` is an activity of its own, whatever the slice: 26 turns and 25 calls."""
+        run = await self._ours.complete("many-writes")
+        tenant = await self._tenant(run)
+        bare = f"bare-{uuid4()}"
+        await self._temporal.execute_workflow("bare-nothing", 2 * HISTORY_ROUNDS + 1, id=bare, task_queue=QUEUE)
+        ours = await self._history_bytes(workflow_id(tenant, UUID(run)))
+        floor = await self._history_bytes(bare)
+        return Row(f"Temporal history, {2 * HISTORY_ROUNDS + 1} activities", "bytes", ours, floor, 1.3)
+
+    async def _tenant(self, run: str) -> UUID:
+        async for found in self._temporal.list_workflows("WorkflowType = 'agent-run'"):
+            if found.id.endswith(run):
+                return UUID(found.id.split("/")[1])
+        raise RuntimeError("the run has no workflow")
+
+    async def _history_bytes(self, workflow: str) -> float:
+        for _ in range(50):
+            described = await self._temporal.get_workflow_handle(workflow).describe()
+            if described.close_time is not None:
+                return float(described.raw_description.workflow_execution_info.history_size_bytes)
+            await asyncio.sleep(0.1)
+        raise RuntimeError("the workflow does not close")
+
+    async def long_run(self) -> Row:
+        platform = self._lab.processes("api", "worker-1")
+        few: list[float] = []
+        many: list[float] = []
+        for _ in range(3):
+            marks = await self._marks(platform)
+            few.append((marks[FEW[1]] - marks[FEW[0]]) / (FEW[1] - FEW[0]) * 1000)
+            many.append((marks[MANY[1]] - marks[MANY[0]]) / (MANY[1] - MANY[0]) * 1000)
+        return Row("platform CPU of a step, around step 195 / around step 7", "ms", median(many), median(few), 1.3)
+
+    async def _marks(self, platform: list[psutil.Process]) -> dict[int, float]:
+        """CPU seconds at the end of each step of a long run."""
+        marks: dict[int, float] = {}
+        run = await self._ours.post("long")
+        async for event in self._ours.events(run):
+            if event["type"] == "model.completed":
+                marks[event["data"]["turn"]] = cpu_seconds(*platform)
+        return marks
