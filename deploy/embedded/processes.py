@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import Signals
 
@@ -33,7 +33,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Program:
-    """What to start, and how to tell that it is ready and how to end it."""
+    """What to start, and how to tell that it is ready and how to end it; one that is held waits for its release."""
 
     name: str
     argv: tuple[str, ...]
@@ -46,6 +46,7 @@ class Program:
     stop_seconds: float = 3.0
     start_seconds: float = 30.0
     start_attempts: int = 1
+    held: bool = False
 
 
 class Child:
@@ -66,9 +67,23 @@ class Child:
             self._record.unlink(missing_ok=True)
         return code
 
+    def release(self) -> None:
+        """Let a held program go on."""
+        if self._process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(b"\n")
+                self._process.stdin.flush()
+            self._process.stdin.close()
+
     def signal(self, number: Signals) -> None:
         """Send a signal; one that freezes, thaws or kills reaches the whole family."""
         signal_process(self.pid, number)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code; None when it still runs after that time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self.exit_code
 
     def stop(self, number: Signals, seconds: float) -> None:
         """Ask it to end, kill it and what it started when it has not after that time."""
@@ -80,11 +95,19 @@ class Child:
                 self._process.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.kill()
+        if self._process.stdin:
+            self._process.stdin.close()
         self._record.unlink(missing_ok=True)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self._process.wait(5)
+
+
+def warmed(program: Program) -> Program:
+    """The same Python program, importing what it needs while it is held."""
+    interpreter, module = program.argv[:3], program.argv[3]
+    return replace(program, argv=(*interpreter, "deploy.embedded.warm", module), held=True)
 
 
 def launch(program: Program, log: Path, records: Path) -> Child:
@@ -101,7 +124,7 @@ def _launch(program: Program, log: Path, records: Path) -> Child:
             [*leash, *program.argv],
             env=dict(program.environment),
             cwd=program.directory,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if program.held else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deploy.embedded.failures import StartFailed
+from deploy.embedded.logs import tail
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.probes import http_request
-from deploy.embedded.processes import Program
+from deploy.embedded.processes import Program, launch, warmed
 from deploy.embedded.state import StateDirectory
 
 GRACE_SECONDS = 8
+MIGRATION_SECONDS = 600
 # Our modules are found where they are installed, whatever the current directory holds.
 PYTHON = (sys.executable, "-P", "-m")
 SERVER_FAMILIES = ("DATABASE_", "REDIS_", "TEMPORAL_", "S3_", "OIDC_")
@@ -56,21 +58,17 @@ def worker_program(name: str, metrics_port: int, environment: Mapping[str, str],
     )
 
 
-def migrate(state: StateDirectory, environment: Mapping[str, str]) -> None:
-    """Bring the database to the newest schema."""
+def migrate(state: StateDirectory, environment: Mapping[str, str], after: Callable[[], None] = lambda: None) -> None:
+    """Bring the database to the newest schema, when `after` returns."""
     log = state.log("migrations")
-    with open(log, "ab") as output:
-        code = subprocess.run(  # noqa: S603 - our own module
-            [*PYTHON, "migrations"],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=False,
-        ).returncode
+    program = Program("migrations", (*PYTHON, "migrations.__main__"), Path.cwd(), lambda: True, environment=environment)
+    child = launch(warmed(program), log, state.run)
+    try:
+        after()
+        child.release()
+        code = child.wait(MIGRATION_SECONDS)
+    finally:
+        child.stop(signal.SIGTERM, 1)
     if code != 0:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
-        raise StartFailed(
-            f"the migrations failed (exit code {code}); their log {log} ends with:\n"
-            + "\n".join(f"  {line}" for line in tail)
-        )
+        end = "\n".join(f"  {line}" for line in tail(log, 8))
+        raise StartFailed(f"the migrations failed (exit code {code}); their log {log} ends with:\n{end}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.embedded.failures import StartFailed
-from deploy.embedded.processes import Child, Program, launch
+from deploy.embedded.processes import Child, Program, launch, warmed
 from deploy.embedded.state import StateDirectory
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 15.0
@@ -57,9 +57,11 @@ class Service:
     def describe(self) -> dict[str, Any]:
         return {"status": self.status, "pid": self.pid, "address": self.address, "restarts": self.restarts}
 
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
-        program = self._launch()
+    def start(self, after: Callable[[], None] | None = None) -> None:
+        """Start it and wait until it is ready; with `after` it imports what it needs at once and runs after that."""
+        program = self._launch(held=after is not None)
+        if after:
+            self._hold(after)
         deadline = time.monotonic() + program.start_seconds
         attempts = program.start_attempts
         while not self._probe():
@@ -76,9 +78,18 @@ class Service:
             time.sleep(POLL_SECONDS)
         self.wanted = True
 
-    def _launch(self) -> Program:
+    def _hold(self, after: Callable[[], None]) -> None:
+        try:
+            after()
+        except BaseException:
+            self.stop(0)
+            raise
+        if self._child:
+            self._child.release()
+
+    def _launch(self, *, held: bool = False) -> Program:
         with self._lock:
-            self._program = self._make_program()
+            self._program = warmed(self._make_program()) if held else self._make_program()
             self._ready = False
             self._child = launch(self._program, self._state.log(self.name), self._state.run)
             return self._program

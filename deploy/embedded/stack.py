@@ -6,10 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +19,7 @@ from deploy.embedded.local_model import local_model_program
 from deploy.embedded.logs import rotate
 from deploy.embedded.memory import proportional_memory
 from deploy.embedded.ports import LOOPBACK, Ports
-from deploy.embedded.processes import end_orphans, signal_process
+from deploy.embedded.processes import Program, end_orphans, signal_process
 from deploy.embedded.programs import api_program, migrate, program_environment, worker_program
 from deploy.embedded.providers import local_provider, providers_file, write_providers
 from deploy.embedded.servers import Server, choose_servers
@@ -103,7 +102,7 @@ class Stack:
 
     def _begin(
         self, pool: ThreadPoolExecutor, migrated: bool, api_port: int | None, workers: int, local_model: bool
-    ) -> list[Future[None]]:
+    ) -> list[Future[Any]]:
         started = {server.name: pool.submit(self._start_server, server) for server in self.servers.own()}
         issuer = [pool.submit(self.servers.issuer.start)] if self.servers.issuer else []
         tasks = [*started.values(), *issuer]
@@ -111,28 +110,31 @@ class Stack:
             tasks.append(pool.submit(self.add_local_model))
         if migrated or api_port is not None:
             database = [started["postgres"]] if "postgres" in started else []
-            tables = pool.submit(_after, database, self.migrate)
+            tables = pool.submit(self.migrate, after=_after(database))
             tasks.append(tables)
             if api_port is not None:
-                tasks.append(pool.submit(_after, [tables, *issuer], lambda: self.add_api(port=api_port)))
+                tasks.append(pool.submit(self._start_api, api_port, _after([tables, *issuer])))
             needed = [tables, *(started[name] for name in ("valkey", "temporal", "object-store") if name in started)]
             for number in range(1, workers + 1):
-                tasks.append(pool.submit(_after, needed, partial(self.add_worker, f"worker-{number}")))
+                tasks.append(pool.submit(self.add_worker, f"worker-{number}", after=_after(needed)))
         return tasks
+
+    def _start_api(self, port: int, after: Callable[[], None]) -> None:
+        self.add_api(port=port, after=after)
 
     def _start_server(self, server: Server) -> None:
         server.install()
         self._add(server.name, server.program)
         server.provision()
 
-    def _add(self, name: str, program: Callable[[], Any]) -> None:
+    def _add(self, name: str, program: Callable[[], Program], after: Callable[[], None] | None = None) -> None:
         service = Service(name, program, self.state, self._stopping)
         self._services[name] = service
-        service.start()
+        service.start(after)
 
-    def migrate(self, database: str | None = None) -> None:
+    def migrate(self, database: str | None = None, *, after: Callable[[], None] = lambda: None) -> None:
         """Give a database the newest tables; by default the stack's own."""
-        migrate(self.state, program_environment(self._outside, self.environment(database=database)))
+        migrate(self.state, program_environment(self._outside, self.environment(database=database)), after)
 
     def add_api(
         self,
@@ -141,20 +143,26 @@ class Stack:
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         module: str = "services.api.main",
+        after: Callable[[], None] | None = None,
     ) -> str:
         """Start an api and give its URL; port 0 stands for a free one. `environment` adds to the stack's."""
         chosen = port or self.ports[name]
         settings = program_environment(self._outside, {**self.environment(), **(environment or {})})
-        self._add(name, lambda: api_program(name, chosen, settings, module))
+        self._add(name, lambda: api_program(name, chosen, settings, module), after)
         return f"http://{LOOPBACK}:{chosen}"
 
     def add_worker(
-        self, name: str, *, environment: Mapping[str, str] | None = None, module: str = "services.worker.main"
+        self,
+        name: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        module: str = "services.worker.main",
+        after: Callable[[], None] | None = None,
     ) -> None:
         """Start a worker of this name; `module` may be a test's own program around the worker."""
         port = self.ports[name]
         settings = program_environment(self._outside, {**self.environment(), **(environment or {})})
-        self._add(name, lambda: worker_program(name, port, settings, module))
+        self._add(name, lambda: worker_program(name, port, settings, module), after)
 
     def add_local_model(self) -> None:
         port = self.ports["local-model"]
@@ -267,14 +275,12 @@ class Stack:
         self.stop()
 
 
-def _after(tasks: list[Future[None]], action: Callable[[], object]) -> None:
-    """Act when the tasks are done; not at all when one failed, which is reported by itself."""
-    wait(tasks, return_when=FIRST_EXCEPTION)
-    if all(task.done() and not task.exception() for task in tasks):
-        action()
+def _after(tasks: Sequence[Future[Any]]) -> Callable[[], None]:
+    """What returns when the tasks are done, and fails when one of them does."""
+    return lambda: _all_of(tasks)
 
 
-def _all_of(tasks: list[Future[None]]) -> None:
+def _all_of(tasks: Sequence[Future[Any]]) -> None:
     """Wait for all, or raise the first failure."""
     done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
     for task in done:

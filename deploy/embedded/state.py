@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,17 @@ class StateDirectory:
 
     def secret(self, name: str) -> str:
         """A random secret, made at its first use and kept in a file that only its owner reads."""
-        path = self.path / "secrets" / name
+        return self.made_once(f"secrets/{name}", lambda: secrets.token_urlsafe(24))
+
+    def made_once(self, name: str, make: Callable[[], str]) -> str:
+        """A private file's text; of several that make it at a time one is first, and all get what that one made."""
+        path = self.path / name
         if not path.exists():
-            write_private(path, secrets.token_urlsafe(24))
+            draft = _draft_of(path)
+            _write_new(draft, make())
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
         return path.read_text(encoding="utf-8")
 
     @contextmanager
@@ -153,10 +162,18 @@ def _locked(file: int) -> bool:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file as a whole; only its owner can read it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    draft = _draft_of(path)
+    _write_new(draft, text)
     draft.replace(path)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _write_new(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:

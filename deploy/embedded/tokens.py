@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 from deploy.embedded.failures import StateRefused, UnknownRole
-from deploy.embedded.state import StateDirectory, write_private
+from deploy.embedded.state import StateDirectory
 
 AUDIENCE = "agent-runtime-api"
 LIFETIME_SECONDS = 300
@@ -28,12 +28,10 @@ class TokenSigner:
 
     def __init__(self, state: StateDirectory, issuer: str) -> None:
         self.issuer = issuer
-        path = state.path / "secrets/issuer.pem"
-        if not path.exists():
-            write_private(path, _new_key())
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        pem = state.made_once("secrets/issuer.pem", _new_key)
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
         if not isinstance(key, RSAPrivateKey):
-            raise StateRefused(f"{path} holds no RSA key; delete it, and a new one is made")
+            raise StateRefused(f"{state.path}/secrets/issuer.pem holds no RSA key; delete it, and a new one is made")
         self._key = key
         numbers = key.public_key().public_numbers()
         self._modulus, self._exponent = _number(numbers.n), _number(numbers.e)

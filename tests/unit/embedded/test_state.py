@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_secrets_are_kept_and_readable_by_the_owner_only(tmp_path: Path) -> None
     assert state.secret("postgres-app") != first
     assert stat.S_IMODE((state.path / "secrets" / "valkey").stat().st_mode) == 0o600
     assert stat.S_IMODE((state.path / "secrets").stat().st_mode) == 0o700
+
+
+def test_of_many_that_make_a_secret_at_a_time_all_get_the_same(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path / "state")
+    state.open()
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for name in map(str, range(20)):
+            assert len(set(pool.map(state.secret, [name] * 16))) == 1
+    assert len(list((state.path / "secrets").iterdir())) == 20
 
 
 def _hold(path: Path, held: multiprocessing.synchronize.Event, done: multiprocessing.synchronize.Event) -> None:
