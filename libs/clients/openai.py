@@ -20,7 +20,7 @@ RETRYABLE = frozenset({408, 409, 425, 429})  # and every 5xx
 MAX_RETRY_AFTER = 3600.0  # seconds
 
 
-class ModelFailed(Exception):  # noqa: N818
+class ModelFailed(Exception):
     """A model call without an answer. The message names no content and no key: it goes to the log and to Temporal."""
 
     def __init__(
@@ -49,7 +49,7 @@ class ModelRequest:
 
 @dataclass
 class ModelAnswer:
-    """What has arrived so far; complete once `finish_reason` is set. Survives a cancelled call, so that it can be billed."""
+    """What has arrived so far; complete once `finish_reason` is set. Outlives a cancelled call, to be billed."""
 
     content: list[str] = field(default_factory=list)
     calls: dict[int, dict[str, str]] = field(default_factory=dict)

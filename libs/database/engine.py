@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from asyncpg.exceptions import PostgresConnectionError
+from asyncpg.exceptions import InterfaceError
 from pydantic import SecretStr
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from libs.database.statements import DRIVER
 from libs.settings.database import DatabaseSettings, MigrationSettings, tls_context
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -61,7 +63,9 @@ async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[Async
     The engine is in autocommit mode, so that SQLAlchemy adds no statements of its own.
     """
     async with engine.connect() as connection:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
+        driver: Any = connection.info.get(DRIVER)
+        if driver is None:
+            driver = connection.info[DRIVER] = (await connection.get_raw_connection()).driver_connection
         try:
             await driver.execute(opening)
             yield connection
@@ -110,11 +114,16 @@ def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+_AWAY = (OSError, TimeoutError, PoolTimeout, InterfaceError)
+# Connection failures, too few resources, an administrator's or a timeout's intervention, a deadlock: later it may work.
+_AWAY_STATES = ("08", "53", "57", "40", "25P")
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Whether an error of a statement means that PostgreSQL is away, not that the statement is wrong."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, (PostgresConnectionError, ConnectionError, OSError, TimeoutError)):
+        if isinstance(seen, _AWAY) or str(getattr(seen, "sqlstate", None) or "").startswith(_AWAY_STATES):
             return True
         seen = getattr(seen, "orig", None) or seen.__cause__
     return False

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from asyncpg.exceptions import DataError, UniqueViolationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database.statements import Statement
@@ -258,12 +258,10 @@ async def commit(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, cha
     values = _event_values(change) | _row_values(change) | _ledger_values(change)
     try:
         row = await _COMMIT.one(connection, tenant_id=tenant_id, run_id=run_id, **values)
-    except IntegrityError as error:
-        raise EffectTaken(str(error.orig)) from error
-    except DBAPIError as error:
-        if str(getattr(error.orig, "sqlstate", "")).startswith("22"):
-            raise Unstorable(str(error.orig)[:200]) from error
-        raise
+    except UniqueViolationError as error:
+        raise EffectTaken(str(error.constraint_name)) from error
+    except DataError as error:
+        raise Unstorable(str(error.sqlstate)) from error
     return Committed(*row) if row else None
 
 

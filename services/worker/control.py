@@ -18,7 +18,7 @@ POLL_SECONDS = 1.0
 
 @dataclass(eq=False)
 class Watched:
-    """A step in progress. `changed` wakes it: its run's row is to be read (`asked`), or the worker stops (`leaving`)."""
+    """A step in progress. `changed` wakes it: its row is to be read (`asked`), or the worker stops (`leaving`)."""
 
     run: RunKey
     control_seq: int = 0
