@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ import httpx
 import psutil
 import pytest
 
-from deploy.embedded.control import SUPERVISOR
+from deploy.embedded.control import SUPERVISOR, look
 from deploy.embedded.ports import LOOPBACK, is_free
 from deploy.embedded.stack import Stack
-from deploy.embedded.state import STATE_VERSION
+from deploy.embedded.state import STATE_VERSION, StateDirectory
 
 AGENT_RUNTIME = Path(sys.executable).with_name("agent-runtime")
 SERVERS = ("postgres", "valkey", "object-store", "temporal")
 # What a user waits on an idle machine is a figure of `up`; here other tests run beside.
 BUSY_START_SECONDS, IDLE_MEMORY_MB = 25, 700
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("embedded-stack")]
 
 
 def agent_runtime(*arguments: str, code: int = 0) -> str:
@@ -66,23 +67,39 @@ def family(summary: dict[str, Any]) -> list[psutil.Process]:
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A place that PostgreSQL can reach as another user, unlike pytest's own."""
+    """A place for states of a test's own."""
+    with reachable_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    """The state that most tests share; each finds it running and may leave it dead."""
+    with reachable_directory() as directory:
+        yield directory / "state"
+
+
+@pytest.fixture
+def running(state: Path) -> dict[str, Any]:
+    if not state.exists():
+        return up(state)
+    seen = look(StateDirectory(state))
+    return seen if seen["running"] else up(state)
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """PostgreSQL, as another user, could not enter pytest's own."""
     with tempfile.TemporaryDirectory(prefix="agent-runtime-test-") as directory:
         Path(directory).chmod(0o711)
         yield Path(directory)
         for state in Path(directory).iterdir():
-            if (state / "version").exists():
-                (state / "version").write_text(str(STATE_VERSION))
+            if (state / "run").exists():
                 agent_runtime("destroy", "--yes", "--state-dir", str(state))
 
 
-@pytest.fixture
-def running(scratch: Path) -> dict[str, Any]:
-    return up(scratch / "state")
-
-
-def test_up_tells_what_runs_and_where(running: dict[str, Any], scratch: Path) -> None:
-    assert running["state_dir"] == str(scratch / "state")
+def test_up_tells_what_runs_and_where(running: dict[str, Any], state: Path) -> None:
+    assert running["state_dir"] == str(state)
     assert set(running["services"]) == {*SERVERS, "issuer", "api", "worker-1"}
     assert all(service["pid"] and service["address"] for service in running["services"].values())
     assert running["cold_start_seconds"] < BUSY_START_SECONDS
@@ -100,16 +117,14 @@ def test_up_tells_what_runs_and_where(running: dict[str, Any], scratch: Path) ->
     assert len(listening) > len(SERVERS)
     assert set(listening) == {LOOPBACK}
     # No secret stands among arguments or in a log.
-    secrets = [path.read_text() for path in (scratch / "state/secrets").iterdir() if path.suffix == ""]
+    secrets = [path.read_text() for path in (state / "secrets").iterdir() if path.suffix == ""]
     shown = [" ".join(process.cmdline()) for process in family(running)]
-    shown += [path.read_text(errors="replace") for path in (scratch / "state/logs").iterdir()]
+    shown += [path.read_text(errors="replace") for path in (state / "logs").iterdir()]
     assert len(secrets) >= 7
     assert not [secret for secret in secrets for text in shown if secret in text]
 
 
-def test_the_demo_tenant_is_made_once_and_outlives_a_restart(running: dict[str, Any], scratch: Path) -> None:
-    state = scratch / "state"
-
+def test_the_demo_tenant_is_made_once_and_outlives_a_restart(running: dict[str, Any], state: Path) -> None:
     def tenants(api_url: str) -> list[dict[str, Any]]:
         token = agent_runtime("token", "--role", "admin", "--state-dir", str(state)).strip()
         answer = httpx.get(f"{api_url}/v1/tenants", headers={"Authorization": f"Bearer {token}"})
@@ -124,11 +139,11 @@ def test_the_demo_tenant_is_made_once_and_outlives_a_restart(running: dict[str, 
     assert tenants(up(state)["api_url"]) == before
 
 
-def test_a_second_up_on_the_same_state_says_so(running: dict[str, Any], scratch: Path) -> None:
-    complaint = agent_runtime("up", "--detach", "--state-dir", str(scratch / "state"), code=4)
+def test_a_second_up_on_the_same_state_says_so(running: dict[str, Any], state: Path) -> None:
+    complaint = agent_runtime("up", "--detach", "--state-dir", str(state), code=4)
     assert "already running" in complaint
     assert str(running["supervisor"]) in complaint.replace("\n", "")
-    assert status(scratch / "state")["supervisor"] == running["supervisor"]
+    assert status(state)["supervisor"] == running["supervisor"]
 
 
 def test_two_stacks_run_side_by_side(running: dict[str, Any], scratch: Path) -> None:
@@ -138,8 +153,7 @@ def test_two_stacks_run_side_by_side(running: dict[str, Any], scratch: Path) -> 
         assert httpx.get(f"{summary['api_url']}/readyz").json()["status"] == "ok"
 
 
-def test_what_dies_comes_back(running: dict[str, Any], scratch: Path) -> None:
-    state = scratch / "state"
+def test_what_dies_comes_back(running: dict[str, Any], state: Path) -> None:
     for name in (*SERVERS, "api", "worker-1"):
         psutil.Process(running["services"][name]["pid"]).kill()
 
@@ -154,22 +168,22 @@ def test_what_dies_comes_back(running: dict[str, Any], scratch: Path) -> None:
     assert until(lambda: httpx.get(f"{running['api_url']}/readyz").status_code == 200)
 
 
-def test_after_the_death_of_everything_the_next_up_recovers(running: dict[str, Any], scratch: Path) -> None:
+def test_after_the_death_of_everything_the_next_up_recovers(running: dict[str, Any], state: Path) -> None:
     processes = family(running)
     for process in processes:
         process.kill()
     psutil.wait_procs(processes, timeout=5)
-    agent_runtime("status", "--state-dir", str(scratch / "state"), code=4)
-    again = up(scratch / "state")
+    agent_runtime("status", "--state-dir", str(state), code=4)
+    again = up(state)
     assert httpx.get(f"{again['api_url']}/readyz").status_code == 200
     ports = {name: service["address"] for name, service in again["services"].items() if name != "api"}
     assert ports == {name: running["services"][name]["address"] for name in ports}
 
 
-def test_after_the_death_of_the_supervisor_alone_nothing_of_it_stays(running: dict[str, Any], scratch: Path) -> None:
+def test_after_the_death_of_the_supervisor_alone_nothing_of_it_stays(running: dict[str, Any], state: Path) -> None:
     processes = family(running)
     processes[0].kill()
-    again = up(scratch / "state")
+    again = up(state)
     assert until(
         lambda: not [process for process in processes if process.is_running() and process.status() != "zombie"]
     )
@@ -240,14 +254,14 @@ def test_a_signal_during_the_start_leaves_nothing_behind(scratch: Path) -> None:
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_down_of_nothing_is_fine_and_logs_are_shown(running: dict[str, Any], scratch: Path) -> None:
-    state = str(scratch / "state")
-    assert "ready to accept connections" in agent_runtime("logs", "postgres", "--state-dir", state)
-    lines = agent_runtime("logs", "postgres", "--json", "--state-dir", state).splitlines()
+def test_down_of_nothing_is_fine_and_logs_are_shown(running: dict[str, Any], state: Path) -> None:
+    place = str(state)
+    assert "ready to accept connections" in agent_runtime("logs", "postgres", "--state-dir", place)
+    lines = agent_runtime("logs", "postgres", "--json", "--state-dir", place).splitlines()
     assert {json.loads(line)["service"] for line in lines} == {"postgres"}
-    assert "api" in agent_runtime("logs", "nonsense", "--state-dir", state, code=4)
-    assert json.loads(agent_runtime("down", "--json", "--state-dir", state))["stopped"] is True
-    assert json.loads(agent_runtime("down", "--json", "--state-dir", state))["stopped"] is False
+    assert "api" in agent_runtime("logs", "nonsense", "--state-dir", place, code=4)
+    assert json.loads(agent_runtime("down", "--json", "--state-dir", place))["stopped"] is True
+    assert json.loads(agent_runtime("down", "--json", "--state-dir", place))["stopped"] is False
 
 
 async def test_the_roles_can_do_what_they_must_and_no_more(stack: Stack) -> None:
