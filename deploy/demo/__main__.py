@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import signal
@@ -35,17 +36,21 @@ _TITLES = {
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m deploy.demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the stack's files and logs behind")
+    keep = parser.parse_args().keep
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     began = time.monotonic()
     try:
         with Screen(console) as screen:
-            claims = _perform(screen)
+            claims = _perform(screen, keep)
     except KeyboardInterrupt:
         console.print("\nInterrupted; everything that was started has been stopped.")
         return INTERRUPTED
     except (StackFailure, StoryBroken, AgentRuntimeFailure, ExceptionGroup, TimeoutError) as failure:
         console.print(f"\n[bold red]The demo broke off:[/] {_said(failure)}", markup=True)
+        console.print("[dim]With --keep its logs are left behind.[/]")
         return BROKEN
     false = [claim for claim in claims if not claim.holds]
     console.print(
@@ -57,16 +62,18 @@ def main() -> int:
     return FALSE_CLAIM if false else 0
 
 
-def _perform(screen: Screen) -> list[Claim]:
+def _perform(screen: Screen, keep: bool) -> list[Claim]:
     screen.title("Agent Runtime: one whole run, on real servers")
     try:
-        with world(lambda stack: screen.doing(lambda: _starting(stack))) as made:
+        with world(lambda stack: screen.doing(lambda: _starting(stack)), keep=keep) as made:
             services = ", ".join(_TITLES.get(name, name) for name in made.stack.services())
             screen.line(f"up: {services}; API at {made.api_url}")
             evidence = asyncio.run(Story(made, screen).tell())
             claims = check(evidence)
             screen.doing("stopping the stack")
             _conclude(screen, evidence, claims)
+            if keep:
+                screen.line(f"kept: {made.stack.state.path}, its logs in {made.stack.state.path / 'logs'}")
     finally:
         # Whoever presses Ctrl-C twice still wants everything stopped.
         screen.rest()

@@ -76,9 +76,14 @@ class Screen:
             self._writing[title] = text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, 100)
         parts: list[RenderableType] = [
             Panel(
-                Text(text[-SHOWN_TEXT:], style="white"), title=title, title_align="left", border_style="cyan", width=100
+                Text(text[-SHOWN_TEXT:], style="white"),
+                title=title,
+                title_align="left",
+                border_style="cyan",
+                width=width,
             )
             for title, text in list(self._writing.items())
         ]

@@ -118,11 +118,14 @@ class Story:
                     self._tell(event, title)
                 following.changed.notify_all()
         following.ended.set()
+        self._screen.doing("the real language model is still writing")
 
     def _tell(self, event: Event, title: str) -> None:
         if event["type"] in ("model.completed", "model.failed"):
             turn, attempt = _place(event)
             self._screen.writing(f"{title}, turn {turn}, attempt {attempt}", None)
+        if event["type"] == "model.started" and event["data"]["attempt"] > 1:
+            self._screen.doing(f"{worker_name(event['data']['worker'])} goes on where the log ends")
         if line := told(event):
             self._screen.line(line, cut=True)
 

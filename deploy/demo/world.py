@@ -57,12 +57,13 @@ class World:
 
 
 @contextmanager
-def world(watch: Callable[[Stack], None]) -> Iterator[World]:
-    """Start it all, and take it all away again; `watch` gets the stack before it starts."""
+def world(watch: Callable[[Stack], None], *, keep: bool = False) -> Iterator[World]:
+    """Start it all, and take it all away again, but for the files with `keep`; `watch` gets the stack first."""
     with ExitStack() as held:
         # Not below a private directory: PostgreSQL, started by root, runs as another user and must get there.
         scratch = Path(tempfile.mkdtemp(prefix="agent-runtime-demo-"))
-        held.callback(shutil.rmtree, scratch, ignore_errors=True)
+        if not keep:
+            held.callback(shutil.rmtree, scratch, ignore_errors=True)
         scratch.chmod(0o711)
         inventory = Inventory()
         inventory_url = held.enter_context(serving(inventory.app))

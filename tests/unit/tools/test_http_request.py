@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.domain.tool_specs import HttpToolSpec
 from libs.domain.tools import CallForbidden, ToolCall
@@ -91,3 +93,25 @@ def test_a_redirect_to_another_origin_loses_what_identifies_the_caller() -> None
 def test_redirects_that_are_not_followed(location: str) -> None:
     with pytest.raises(CallForbidden):
         redirected(request(spec("https://h/a")), location)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(path=VALUES, query=VALUES, rest=VALUES, method=st.sampled_from(["GET", "POST", "DELETE"]))
+def test_no_argument_moves_a_request(path: Any, query: Any, rest: Any, method: str) -> None:
+    declared = spec("https://h:8443/a/{id}/b?f=1", "id", "q", "r", method=method, query=["q"])
+    try:
+        made = request(declared, id=path, q=query, r=rest)
+    except UnusableArgument:
+        return
+    assert (made.url.scheme, made.url.host, made.url.port) == ("https", "h", 8443)
+    target = made.url.raw_path
+    assert target.startswith(b"/a/")
+    assert target.partition(b"?")[0].endswith(b"/b")
+    assert target.partition(b"?")[0].count(b"/") == 3
+    assert all(0x21 <= byte <= 0x7E for byte in target)
