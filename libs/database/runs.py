@@ -142,13 +142,16 @@ _ADD_ONCE = Statement(
 )
 _GET = Statement(f"SELECT {_COLUMNS}, {_CONTENT} FROM runs r {_WITH_AGENT} WHERE r.id = CAST(:run AS uuid) AND {_MINE}")
 _FIND = Statement(f"SELECT {_COLUMNS} FROM runs r {_WITH_AGENT} WHERE r.id = CAST(:run AS uuid) AND {_MINE}")
+_LOCK = Statement(f"SELECT 1 FROM runs r WHERE r.id = CAST(:run AS uuid) AND {_MINE} FOR NO KEY UPDATE")
 
+# Should the signal get lost, the reconciler looks at the run soon.
+_SOON = "checks = 0, next_check_at = LEAST(r.next_check_at, clock_timestamp() + interval '2 seconds')"
 # A run that never started is cancelled here and now; any other is asked to stop, and says `cancelling` until it has.
 _CANCEL = Statement(
     f"""
     WITH changed AS (
         UPDATE runs r SET
-            control_seq = r.control_seq + 1, desired = 'cancelled', waiting_for = NULL,
+            control_seq = r.control_seq + 1, desired = 'cancelled', waiting_for = NULL, {_SOON},
             last_seq = r.last_seq + CASE WHEN r.started_at IS NULL THEN 2 ELSE 1 END,
             status = CASE WHEN r.started_at IS NULL THEN 'cancelled' ELSE 'cancelling' END,
             finished_at = CASE WHEN r.started_at IS NULL THEN clock_timestamp() END
@@ -168,7 +171,7 @@ _CANCEL = Statement(
 _ASK = """
     WITH changed AS (
         UPDATE runs r SET
-            control_seq = r.control_seq + 1, last_seq = r.last_seq + 1, desired = '{desired}' {status}
+            control_seq = r.control_seq + 1, last_seq = r.last_seq + 1, {soon}, desired = '{desired}' {status}
         WHERE r.id = CAST(:run AS uuid) AND {mine} AND r.finished_at IS NULL AND r.desired = '{current}'
         RETURNING r.*
     ), log AS (
@@ -181,14 +184,14 @@ _WAYS = {
     "pause": Statement(
         _ASK.format(
             desired="paused", current="run", status=", status = 'pausing'", type="run.pausing",
-            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT,
+            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT, soon=_SOON,
         )
     ),
     # Whether it runs again is for the worker to say.
     "resume": Statement(
         _ASK.format(
             desired="run", current="paused", status="", type="run.resuming",
-            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT,
+            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT, soon=_SOON,
         )
     ),
     "cancel": _CANCEL,
@@ -235,7 +238,13 @@ async def signal(
     connection: AsyncConnection, run_id: UUID, subject: str | None, verb: str, data: str
 ) -> Signalled | None:
     """Ask a run to pause, resume or cancel; None when there is no such run. `data` is JSON text of the event's data."""
-    row = await _WAYS[verb].one(connection, run=run_id, subject=subject, data=data)
+    values = {"run": run_id, "subject": subject, "data": data}
+    row = await _WAYS[verb].one(connection, **values)
+    if row is None:
+        # Somebody may ask for the opposite at this moment: decide again on a row that nobody else changes.
+        if await _LOCK.one(connection, run=run_id, subject=subject) is None:
+            return None
+        row = await _WAYS[verb].one(connection, **values)
     if row:
         return Signalled(RunRow._make(row), True)
     found = await find(connection, run_id, subject)
