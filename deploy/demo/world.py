@@ -72,6 +72,8 @@ def world(watch: Callable[[Stack], None], *, keep: bool = False) -> Iterator[Wor
         providers.write_text(
             yaml.safe_dump({"providers": {"scripted": _scripted_provider(model_url)}}), encoding="utf-8"
         )
+        # Threads of the local model would wait for each other by spinning, and take seconds from a busy machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         allowed = inventory_url.removeprefix("http://")
         environment = _environment(EGRESS_ALLOW=allowed, MODEL_PROVIDERS_FILE=str(providers))
         stack = Stack(scratch / "state", environment=environment)
