@@ -18,12 +18,20 @@ HEALTHY_AFTER = 30.0
 POLL_SECONDS = 0.03
 
 
+class Flag:
+    """Set once, also by a signal handler: the code it interrupts may hold the lock of an Event."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+
+
 class Service:
     """A program, and the child that runs it now."""
 
-    def __init__(
-        self, name: str, program: Callable[[], Program], state: StateDirectory, stopping: threading.Event
-    ) -> None:
+    def __init__(self, name: str, program: Callable[[], Program], state: StateDirectory, stopping: Flag) -> None:
         """While `stopping` is set nothing is started or waited for."""
         self.name = name
         self.restarts = 0
@@ -65,7 +73,7 @@ class Service:
         deadline = time.monotonic() + program.start_seconds
         attempts = program.start_attempts
         while not self._probe():
-            if self._stopping.is_set():
+            if self._stopping.is_set:
                 raise StartFailed(f"{self.name} was stopped before it was ready")
             if self.pid is None:
                 attempts -= 1
@@ -102,7 +110,7 @@ class Service:
     def tend(self) -> bool:
         """Start it again if it died and its backoff is over; True when something changed."""
         with self._lock:
-            if not self.wanted or self._stopping.is_set():
+            if not self.wanted or self._stopping.is_set:
                 return False
             if self.pid is not None:
                 return not self._ready and self._probe()

@@ -23,7 +23,7 @@ from deploy.embedded.processes import Program, end_orphans, signal_process
 from deploy.embedded.programs import api_program, migrate, program_environment, worker_program
 from deploy.embedded.providers import local_provider, providers_file, write_providers
 from deploy.embedded.servers import Server, choose_servers
-from deploy.embedded.service import Service
+from deploy.embedded.service import Flag, Service
 from deploy.embedded.state import StateDirectory, default_state_directory, read_json, write_json
 from deploy.embedded.tokens import TokenSigner
 
@@ -49,7 +49,7 @@ class Stack:
         self._attached = False
         self._services: dict[str, Service] = {}
         self._held = ExitStack()
-        self._stopping = threading.Event()
+        self._stopping = Flag()
 
     @classmethod
     def attach(cls, state_dir: Path) -> Self:
@@ -232,6 +232,10 @@ class Stack:
             raise NoSuchService(f"this process runs no service {name!r}; it runs {', '.join(self._services) or 'none'}")
         return self._services[name]
 
+    def interrupt(self) -> None:
+        """Make a start in progress fail soon; may be called by a signal handler."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """End workers, then apis, then servers, within ten seconds."""
         deadline = time.monotonic() + STOP_SECONDS
@@ -254,7 +258,8 @@ class Stack:
 
     def _watch(self) -> None:
         rotated = time.monotonic()
-        while not self._stopping.wait(0.2):
+        while not self._stopping.is_set:
+            time.sleep(0.2)
             changes = [service.tend() for service in list(self._services.values())]
             if any(changes):
                 self.on_change()

@@ -18,6 +18,7 @@ from deploy.embedded.control import Options
 from deploy.embedded.failures import StackFailure, StartFailed
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.probes import http_json
+from deploy.embedded.service import Flag
 from deploy.embedded.stack import Stack
 
 DEMO_TENANT = "demo"
@@ -25,27 +26,23 @@ DEMO_TENANT = "demo"
 FAILED = 4
 
 
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived."""
-
-
 def run(options: Options, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run a stack until SIGINT, SIGTERM or the end of its owner; `announce` gets the summary when all is ready."""
     began = options.began or psutil.Process().create_time()
     stack = Stack(options.state_dir, supervise=True)
-    _interrupt_on_signals()
+    interrupted = _on_signals(stack.interrupt)
     try:
         _start(stack, options)
         summary = _summary(stack, options, began)
         stack.on_change = lambda: stack.publish(summary)
         stack.publish(summary)
         announce({**summary, "supervisor": os.getpid(), "services": stack.services()})
-        while options.owner is None or psutil.pid_exists(options.owner):
-            time.sleep(1)
-    except Interrupted:
-        pass
+        while not interrupted.is_set and (options.owner is None or psutil.pid_exists(options.owner)):
+            time.sleep(0.2)
+    except StackFailure:
+        if not interrupted.is_set:
+            raise
     finally:
-        _ignore_signals()
         stack.stop()
 
 
@@ -83,19 +80,17 @@ def _summary(stack: Stack, options: Options, began: float) -> dict[str, Any]:
     }
 
 
-def _interrupt_on_signals() -> None:
-    def interrupt(number: int, frame: object) -> None:
-        # Once is enough: a second one must not break the orderly stop.
-        _ignore_signals()
-        raise Interrupted
+def _on_signals(interrupt: Callable[[], None]) -> Flag:
+    """Note the first signal to end; nothing is raised, which could break a lock in the middle of its use."""
+    interrupted = Flag()
+
+    def note(number: int, frame: object) -> None:
+        interrupt()
+        interrupted.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, note)
+    return interrupted
 
 
 def _describe(summary: dict[str, Any]) -> str:

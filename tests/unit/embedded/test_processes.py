@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from deploy.embedded.binaries import find_postgres, find_valkey
 from deploy.embedded.failures import ProgramNotFound, StartFailed
 from deploy.embedded.logs import rotate, tail
 from deploy.embedded.processes import Child, Program, end_orphans, is_running, launch, started_at
-from deploy.embedded.service import Service
+from deploy.embedded.service import Flag, Service
 from deploy.embedded.state import StateDirectory, write_json
 
 
@@ -99,7 +98,7 @@ def test_a_service_that_dies_comes_back(tmp_path: Path) -> None:
 def _service(tmp_path: Path, what: Program) -> Service:
     state = StateDirectory(tmp_path / "state")
     state.open()
-    return Service("sleeper", lambda: what, state, threading.Event())
+    return Service("sleeper", lambda: what, state, Flag())
 
 
 def test_a_large_log_is_put_aside_while_its_writer_goes_on(tmp_path: Path) -> None:
