@@ -57,6 +57,14 @@ async def claim(connection: AsyncConnection, most: int) -> list[Neglected]:
     return [Neglected(*row) for row in await _CLAIM.run(connection, most=most)]
 
 
+async def sweep(connection: AsyncConnection) -> None:
+    """Forget workers that were not seen for a day, and idempotency keys that are no longer kept."""
+    await connection.exec_driver_sql("DELETE FROM workers WHERE seen_at < clock_timestamp() - interval '1 day'")
+    await connection.exec_driver_sql(
+        "DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - interval '25 hours'"
+    )
+
+
 async def controls(
     connection: AsyncConnection, runs: Sequence[tuple[UUID, UUID]]
 ) -> dict[tuple[UUID, UUID], tuple[int, str]]:

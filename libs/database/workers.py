@@ -50,8 +50,3 @@ async def sight(connection: AsyncConnection, id_: UUID, call: str) -> Sight | No
 async def remove(connection: AsyncConnection, id_: UUID) -> None:
     """This process ends in order: nothing of it is in flight."""
     await connection.exec_driver_sql("DELETE FROM workers WHERE id = $1", (id_,))
-
-
-async def sweep(connection: AsyncConnection) -> None:
-    """Forget workers that were not seen for a day."""
-    await connection.exec_driver_sql("DELETE FROM workers WHERE seen_at < clock_timestamp() - interval '1 day'")

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from jsonschema import Draft202012Validator, SchemaError
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from libs.domain.tool_specs import ToolSpec
+from libs.domain.tool_specs import ToolSpec, repeated_functions
 
 MAX_INSTRUCTIONS = 100_000  # characters
 MAX_TOOLS = 64
@@ -66,6 +66,12 @@ class AgentSpec(Strict):
             except SchemaError as error:
                 raise ValueError(f"is not a JSON Schema (2020-12): {error.message}") from error
         return schema
+
+    @model_validator(mode="after")
+    def _names_each_function_once(self) -> AgentSpec:
+        if repeated := repeated_functions(self.tools):
+            raise ValueError(f"tools offer a function more than once: {', '.join(repeated)}")
+        return self
 
     @property
     def provider(self) -> str:

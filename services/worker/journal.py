@@ -176,15 +176,20 @@ class Journal:
         """Store a large value; None when the store is away and the value may stay inline.
 
         Raises:
-            DependencyUnavailable: the store is away and the value is too large to stay inline.
+            DependencyUnavailable: the store stays away and the value is too large to stay inline.
         """
         key = f"{run.tenant_id}/{run.run_id}/{place}"
-        try:
-            await self._objects.put(key, body, media_type)
-        except DependencyUnavailable:
-            if len(body) > INLINE_AT_MOST:
-                raise
-            return None
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            try:
+                await self._objects.put(key, body, media_type)
+                break
+            except DependencyUnavailable:
+                if len(body) <= INLINE_AT_MOST:
+                    return None
+                if time.monotonic() > give_up:
+                    raise
+                await asyncio.sleep(1)
         return {"key": key, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
     def forget(self, run: RunKey) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -78,7 +78,7 @@ class Process:
         )
         self.activities = StepActivities(self.bench, self.control)
 
-    async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    async def start(self, tasks: Background) -> None:
         """Make this process known, then keep it so. Waits for the database."""
         self.live.start()
         self.live.on_control(lambda tenant_id, run_id: self.control.hint())
@@ -92,16 +92,28 @@ class Process:
                     raise
                 logger.warning("waiting for the database")
                 await asyncio.sleep(CONNECT_PAUSE)
-        work = (
-            self.liveness.keep_alive(), self.control.poll(), self.prices.refresh(), metrics.watch_loop_lag()
-        )  # fmt: skip
-        return [tasks.create_task(coroutine) for coroutine in work]
+        tasks.start(self.liveness.keep_alive(), self.control.poll(), self.prices.refresh(), metrics.watch_loop_lag())
 
     async def close(self) -> None:
         await self.liveness.leave()
         await self.live.close()
         await self.models.close()
         await self.database.close()
+
+
+class Background:
+    """Tasks that end with the process; one that fails ends it: hanging is worse than dead."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, *work: Coroutine[Any, Any, None]) -> None:
+        self._tasks += [self._group.create_task(coroutine) for coroutine in work]
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
 
 async def serve(settings: WorkerSettings, build: BuildTools, module: str) -> None:
@@ -112,16 +124,15 @@ async def serve(settings: WorkerSettings, build: BuildTools, module: str) -> Non
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     ready = False
     try:
-        async with asyncio.TaskGroup() as tasks:
-            background: list[asyncio.Task[Any]] = []
+        async with asyncio.TaskGroup() as group:
+            background = Background(group)
             if settings.worker_metrics_port is not None:
                 server = health_server(settings.worker_metrics_host, settings.worker_metrics_port, lambda: ready)
-                background.append(tasks.create_task(server.serve()))
-            starting = tasks.create_task(_started(process, tasks, module))
+                background.start(server.serve())
+            starting = group.create_task(_started(process, background, module))
             await _first(starting, stopped)
-            if not stopped.is_set():
-                workers, more = starting.result()
-                background += more
+            if starting.done() and not stopped.is_set():
+                workers = starting.result()
                 ready = True
                 logger.info("ready", extra={"fields": {"worker": process.liveness.label}})
                 async with AsyncExitStack() as running:
@@ -131,8 +142,7 @@ async def serve(settings: WorkerSettings, build: BuildTools, module: str) -> Non
                     logger.info("stopping: steps in progress go to other workers")
                     process.control.leave()
             starting.cancel()
-            for task in background:
-                task.cancel()
+            background.stop()
     finally:
         await process.close()
 
@@ -143,10 +153,8 @@ async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> None:
     waiting.cancel()
 
 
-async def _started(
-    process: Process, tasks: asyncio.TaskGroup, module: str
-) -> tuple[list[Worker], list[asyncio.Task[None]]]:
-    background = await process.start(tasks)
+async def _started(process: Process, background: Background, module: str) -> list[Worker]:
+    await process.start(background)
     client = await _connected(process.settings)
     reconciler = Reconciler(
         process.database,
@@ -154,8 +162,8 @@ async def _started(
         process.bench,
         process.settings.worker_reconcile_seconds,
     )
-    background.append(tasks.create_task(reconciler.work()))
-    return _workers(process, client, module), background
+    background.start(reconciler.work())
+    return _workers(process, client, module)
 
 
 async def _connected(settings: WorkerSettings) -> Client:
@@ -215,11 +223,11 @@ async def serve_suspect(settings: WorkerSettings, build: BuildTools, step: Seque
     process = Process(settings, build)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.control.leave)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            background = await process.start(tasks)
+        async with asyncio.TaskGroup() as group:
+            background = Background(group)
+            await process.start(background)
             await make_step(process.activities, *step)
-            for task in background:
-                task.cancel()
+            background.stop()
     finally:
         await process.close()
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
+from uuid import UUID
 
+import prometheus_client as metrics
 from temporalio.client import WorkflowExecutionStatus
 
 from libs.clients.temporal import Temporal
@@ -20,6 +24,13 @@ from services.worker.keys import RunKey
 
 logger = logging.getLogger(__name__)
 BATCH = 50
+FAILURES_AT_MOST = 10  # of a run's workflow, as one worker sees them
+SWEEP_SECONDS = 600.0
+REPAIRS = metrics.Counter(
+    "agent_runtime_reconciler_repairs_total",
+    "Workflows started or signalled by the reconciler",
+    ["what"],
+)
 AT_ONCE = 8
 BY_A_PERSON = frozenset({WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.TERMINATED})
 
@@ -32,7 +43,8 @@ class Reconciler:
         self._temporal = temporal
         self._bench = bench
         self._every = every
-        self.repairs = 0
+        self._failures: Counter[UUID] = Counter()
+        self._swept_at = float("-inf")
 
     async def work(self) -> None:
         """Look after neglected runs until cancelled."""
@@ -59,22 +71,35 @@ class Reconciler:
                 await self._look_after(run)
 
         await asyncio.gather(*(one(run) for run in claimed))
+        if time.monotonic() - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            async with self._database.maintenance() as connection:
+                await reconciliation.sweep(connection)
         return len(claimed)
 
     async def _look_after(self, run: Neglected) -> None:
         ref = RunRef(str(run.tenant_id), str(run.run_id), run.deadline_at.timestamp() if run.deadline_at else None)
         if not run.started and run.control_seq == 0:
-            await self._temporal.start_agent_run(ref, run.priority)
-            self.repairs += 1
+            await self._start(ref, run, "start")
             return
         status = await self._temporal.status(ref)
         if status is WorkflowExecutionStatus.RUNNING:
             if run.control_seq > run.control_seen:
                 await self._temporal.wake(ref, Wake(run.control_seq, stop=run.desired != "run"))
-                self.repairs += 1
+                REPAIRS.labels("wake").inc()
             return
+        key = RunKey(run.tenant_id, run.run_id)
         if status in BY_A_PERSON and run.desired != "cancelled":
             # Only a person does that; what they wanted becomes what is asked of the run.
-            await finish(self._bench, RunKey(run.tenant_id, run.run_id), EndRequest(CANCEL_REQUESTED))
+            await finish(self._bench, key, EndRequest(CANCEL_REQUESTED))
+        if status is WorkflowExecutionStatus.FAILED:
+            self._failures[run.run_id] += 1
+        if self._failures[run.run_id] > FAILURES_AT_MOST:
+            await finish(self._bench, key, EndRequest("workflow_lost", "The run's workflow failed again and again."))
+            del self._failures[run.run_id]
+            return
+        await self._start(ref, run, "restart")
+
+    async def _start(self, ref: RunRef, run: Neglected, what: str) -> None:
         await self._temporal.start_agent_run(ref, run.priority)
-        self.repairs += 1
+        REPAIRS.labels(what).inc()

@@ -228,8 +228,10 @@ class TakingTurn:
         return Step(calls=[self._reference(view, turn, call) for call in calls])
 
     def _reference(self, view: View, turn: Turn, call: Call) -> CallPlan:
-        _, function = view.version.functions[call.name]
-        return CallPlan(turn.number, call.index, call.name, function.timeout_seconds, function.queue)
+        known = view.version.functions.get(call.name)
+        if known is None:  # a worker that has the tool wrote the turn; the activity says that this one has not
+            return CallPlan(turn.number, call.index, call.name)
+        return CallPlan(turn.number, call.index, call.name, known[1].timeout_seconds, known[1].queue)
 
     async def _record_unfinished(self, view: View, unfinished: Sequence[Unfinished]) -> View:
         """Give calls whose activity ended without a result the result that the model can use."""
