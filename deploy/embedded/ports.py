@@ -35,6 +35,7 @@ class Ports:
         stored = read_json(file)
         self._ports: dict[str, int] = stored if isinstance(stored, dict) else {}
         self._checked: set[str] = set()
+        self._remembers = True
 
     def __getitem__(self, name: str) -> int:
         """The port of this name; the same for the life of this object."""
@@ -47,13 +48,14 @@ class Ports:
                 remembered = self._ports.get(name, 0)
                 if not remembered or not is_free(remembered) or not is_free(remembered + twin):
                     self._ports[name] = self._choose(twin)
-                    write_json(self._file, self._ports)
+                    self._store()
                 self._checked.add(name)
             return self._ports[name]
 
     def adopt(self) -> None:
-        """Take the remembered ports as they are: their servers are running."""
+        """Take the remembered ports as they are: another process's servers are running; that process remembers."""
         self._checked = set(self._ports)
+        self._remembers = False
 
     def reserve(self, name: str, port: int) -> None:
         """Use this very port, refused when something listens there."""
@@ -62,6 +64,10 @@ class Ports:
         with self._lock:
             self._ports[name] = port
             self._checked.add(name)
+            self._store()
+
+    def _store(self) -> None:
+        if self._remembers:
             write_json(self._file, self._ports)
 
     def _choose(self, twin: int) -> int:
