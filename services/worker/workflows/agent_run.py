@@ -6,6 +6,7 @@ It runs outside the SDK's sandbox; what it may import is kept by an import contr
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import ClassVar, TypeVar
@@ -45,7 +46,10 @@ RETRIES = RetryPolicy(
     maximum_interval=timedelta(seconds=30),
     non_retryable_error_types=["TemporalTimeout:Heartbeat"],
 )
+# A tool that outlived its time limit and ours hangs: another attempt would wait for it.
+TOOL_RETRIES = replace(RETRIES, non_retryable_error_types=["TemporalTimeout:Heartbeat", "TemporalTimeout:StartToClose"])
 TURN_TIMEOUT = timedelta(hours=2)
+A_MOMENT = timedelta(seconds=1)
 SPARE = timedelta(seconds=60)  # beyond a tool's own time limit
 
 
@@ -105,14 +109,17 @@ class AgentRunWorkflow:
         while True:
             if not unfinished and workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(run)
+            stops = self._stops
             step = await self._take_turn(TurnRequest(unfinished))
             unfinished = []
             if step.finished:
                 return
-            if step.waiting:
+            if self._overdue and (step.waiting or step.calls):  # by this clock; the database's decides
+                await workflow.sleep(A_MOMENT)
+            elif step.waiting:
                 await self._woken(step)
-            elif step.calls:
-                outcomes = await asyncio.gather(*(self._run_tool(call) for call in step.calls))
+            elif step.calls and self._stops == stops:  # else ask again: no call is started that nothing would stop
+                outcomes = await asyncio.gather(*(self._run_tool(call, stops) for call in step.calls))
                 unfinished = [outcome for outcome in outcomes if outcome is not None]
 
     async def _take_turn(self, request: TurnRequest) -> Step:
@@ -140,10 +147,10 @@ class AgentRunWorkflow:
                     await self._finish(EndRequest("internal", f"A step of the run {fate.value} for good."))
                     return Step(finished=True)
 
-    async def _run_tool(self, call: CallPlan) -> Unfinished | None:
+    async def _run_tool(self, call: CallPlan, stops: int) -> Unfinished | None:
         """Run one call; names it when it ended without a result, and never raises."""
         losses = 0
-        while True:
+        while self._stops == stops:
             tool = workflow.start_activity(
                 RUN_TOOL,
                 CallRef(call.turn, call.index),
@@ -151,7 +158,7 @@ class AgentRunWorkflow:
                 task_queue=_queue(call.queue, losses),
                 start_to_close_timeout=timedelta(seconds=call.timeout) + SPARE,
                 heartbeat_timeout=self.heartbeat_timeout,
-                retry_policy=RETRIES,
+                retry_policy=TOOL_RETRIES,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=call.name,
             )
@@ -164,6 +171,7 @@ class AgentRunWorkflow:
                 losses += fate is Fate.LOST
                 if fate is not Fate.LOST or losses > LOSSES_AT_MOST:
                     return Unfinished(call.turn, call.index, fate.value)
+        return Unfinished(call.turn, call.index, Fate.STOPPED.value)
 
     async def _until_stopped(self, pending: workflow.ActivityHandle[T]) -> T:
         """Its result; a stop that is asked for meanwhile requests its cancellation, which a step takes as a hint."""
@@ -182,9 +190,6 @@ class AgentRunWorkflow:
 
     async def _woken(self, step: Step) -> None:
         """Until something newer than the step has seen is asked, the time is up, or the deadline has passed."""
-        if self._overdue:  # by this clock; the database's decides
-            await workflow.sleep(timedelta(seconds=1))
-            return
         timeout = None if step.until is None else timedelta(seconds=max(0.0, step.until - workflow.time()))
         try:
             await workflow.wait_condition(
