@@ -67,6 +67,14 @@ def tool_result(turn: int, index: int) -> str:
     return f"t{turn}.{index}"
 
 
+def paused(control_seq: int) -> str:
+    return f"p{control_seq}"
+
+
+def resumed(control_seq: int) -> str:
+    return f"r{control_seq}"
+
+
 def output_judged(turn: int) -> str:
     return f"o{turn}"
 

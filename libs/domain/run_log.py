@@ -23,11 +23,12 @@ class Call:
 
 @dataclass
 class Attempt:
-    """One attempt at a model or tool call, from its opening."""
+    """One attempt at a model or tool call, from its opening. `claim` names the activity that opened it."""
 
     number: int
     worker: str
     at: datetime
+    claim: str | None = None
     open: bool = True
     sent: bool = True
     code: str | None = None
@@ -134,7 +135,11 @@ def _ignored(log: RunLog, event: Event) -> None:
 
 
 def _model_started(log: RunLog, event: Event) -> None:
-    log.attempts.append(Attempt(event.data["attempt"], event.data["worker"], event.at))
+    log.attempts.append(_opened(event))
+
+
+def _opened(event: Event) -> Attempt:
+    return Attempt(event.data["attempt"], event.data["worker"], event.at, event.data.get("claim"))
 
 
 def _model_failed(log: RunLog, event: Event) -> None:
@@ -192,7 +197,7 @@ def _call_id(turn: int, call: Call) -> str:
 def _tool_started(log: RunLog, event: Event) -> None:
     turn = log.turns[event.data["turn"] - 1]
     attempts = turn.attempts.setdefault(event.data["index"], [])
-    attempts.append(Attempt(event.data["attempt"], event.data["worker"], event.at))
+    attempts.append(_opened(event))
 
 
 def _tool_failed(log: RunLog, event: Event) -> None:

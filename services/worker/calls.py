@@ -41,10 +41,11 @@ class RunningTool:
         self._bench = bench
         self._run = run
         self._watched = watched
-        self._tools = ToolSteps(bench, listed)
+        self._tools = ToolSteps(bench, watched.claim, listed)
 
     async def make(self, ref: CallRef) -> ToolOutcome:
         """Make the call unless its result is there or the run is not to go on."""
+        began = suspended_clock()
         while True:
             view = await self._load()
             if not _may_run(view, ref):
@@ -53,6 +54,9 @@ class RunningTool:
             left_open = turn.last_attempt(ref.index)
             if left_open is None or not left_open.open:
                 return await self._attempt(view, turn, ref, None)
+            if left_open.claim == self._watched.claim:  # opened by a commit whose answer was lost
+                prepared = self._tools.prepare(view, turn.calls[ref.index])
+                return await self._send(view, turn, prepared, left_open.number, began)
             if await self._is_alive(turn, ref, left_open):
                 await asyncio.sleep(TWIN_POLL_SECONDS)
                 continue

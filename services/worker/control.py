@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from libs.database import reconciliation
 from libs.database.engine import Database, is_unavailable
@@ -21,6 +22,7 @@ class Watched:
     """A step in progress. `changed` wakes it: its row is to be read (`asked`), or the worker stops (`leaving`)."""
 
     run: RunKey
+    claim: str = field(default_factory=lambda: uuid4().hex[:12])  # names this activity in what it opens
     control_seq: int = 0
     asked: bool = False
     leaving: bool = False

@@ -100,7 +100,7 @@ class Endings:
         if view.state.status == "paused":
             return view
         change = Change(
-            (NewEvent(events.RUN_PAUSED, {}),),
+            (NewEvent(events.RUN_PAUSED, {}, events.paused(view.state.control_seq)),),
             require_control=view.state.control_seq,
             control_seen=view.state.control_seq,
             status="paused",

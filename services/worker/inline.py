@@ -37,20 +37,18 @@ class InlineCalls:
         self._bench = bench
         self._tools = tools
         self._watched = watched
-        self._mine: set[tuple[int, int]] = set()  # opened by this activity
 
     def fits(self, view: View, turn: Turn, call: Call) -> bool:
         """Whether the call may be made here: fast and safe to repeat, and not tried before."""
-        if turn.last_attempt(call.index) is not None and (turn.number, call.index) not in self._mine:
+        attempt = turn.last_attempt(call.index)
+        if attempt is not None and not (attempt.open and attempt.claim == self._tools.claim):
             return False
         return self._prepared(view, call) is not None
 
     def open_with_turn(self, view: View, turn: int, calls: Sequence[Call]) -> tuple[NewEvent, ...]:
         """Openings that go with the commit of the turn; they count only if it succeeds."""
-        started = [(call, self._prepared(view, call)) for call in calls]
-        found = tuple(self._tools.started(view, turn, prepared, ATTEMPT) for _, prepared in started if prepared)
-        self._mine |= {(turn, call.index) for call, prepared in started if prepared}
-        return found
+        started = [self._prepared(view, call) for call in calls]
+        return tuple(self._tools.started(view, turn, prepared, ATTEMPT) for prepared in started if prepared)
 
     def _prepared(self, view: View, call: Call) -> Prepared | None:
         try:
@@ -142,7 +140,6 @@ class InlineCalls:
 
     async def _closed(self, view: View, turn: Turn, item: Prepared, failed: CallFailed) -> View:
         event = self._tools.closed(view, turn.number, item.call.index, ATTEMPT, failed)
-        self._mine.discard((turn.number, item.call.index))
         return await self._bench.journal.commit(view, Change((event,))) or await self._bench.journal.load(view.run)
 
     async def _handed_back(self, view: View, turn: Turn, tasks: dict[asyncio.Task[Outcome], Prepared]) -> View:

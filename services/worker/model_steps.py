@@ -70,8 +70,10 @@ class ModelSteps:
         self._watched = watched
         self._listed = listed
 
-    def opening(self, view: View, turn: int, messages: list[dict[str, Any]], input_seq: int) -> Opening:
-        """The next call, within the run's budget.
+    def opening(
+        self, view: View, turn: int, messages: list[dict[str, Any]], input_seq: int, attempt: int | None = None
+    ) -> Opening:
+        """The next call, within the run's budget; with `attempt` one that is open already.
 
         Raises:
             BudgetExceeded: it could break a limit.
@@ -82,11 +84,13 @@ class ModelSteps:
         price = self._bench.prices.of(spec.provider, spec.model_name)
         bound = input_bound(view.log, messages, view.version.fixed_bytes)
         reservation = reserve(view.state, price, bound, spec.parameters.max_tokens)
-        attempt = len(view.log.attempts) + 1 if turn == view.state.turn + 1 else 1
+        if attempt is None:
+            attempt = len(view.log.attempts) + 1 if turn == view.state.turn + 1 else 1
         data = {
             "turn": turn,
             "attempt": attempt,
             "worker": self._bench.liveness.label,
+            "claim": self._watched.claim,
             "provider": spec.provider,
             "model": spec.model_name,
             "input_seq": input_seq,

@@ -63,8 +63,9 @@ class Outcome:
 class ToolSteps:
     """Makes tool calls of one run, within one activity."""
 
-    def __init__(self, bench: Workbench, listed: Callable[[str], None]) -> None:
+    def __init__(self, bench: Workbench, claim: str, listed: Callable[[str], None]) -> None:
         self._bench = bench
+        self.claim = claim
         self._listed = listed
 
     def prepare(self, view: View, call: Call) -> Prepared:
@@ -97,6 +98,7 @@ class ToolSteps:
             "index": index,
             "attempt": attempt,
             "worker": self._bench.liveness.label,
+            "claim": self.claim,
             "name": prepared.call.name,
             "effect": prepared.function.effect.value,
             "effect_id": effect_id(view.run.run_id, turn, index),

@@ -50,7 +50,7 @@ class TakingTurn:
         self._slice = Slice(bench.slice_seconds)
         self._endings = Endings(bench)
         self._models = ModelSteps(bench, self._endings, watched, listed)
-        self._tools = ToolSteps(bench, listed)
+        self._tools = ToolSteps(bench, watched.claim, listed)
         self._inline = InlineCalls(bench, self._tools, watched)
         self._opening: Opening | None = None  # already committed
         self._answers = 0
@@ -110,7 +110,7 @@ class TakingTurn:
         """A run that was to pause and now is to go on: say that it runs."""
         while view.state.status in ("pausing", "paused") and view.state.desired == "run":
             change = Change(
-                (NewEvent(events.RUN_RESUMED, {}),),
+                (NewEvent(events.RUN_RESUMED, {}, events.resumed(view.state.control_seq)),),
                 require_control=view.state.control_seq,
                 require_desired_run=True,
                 control_seen=view.state.control_seq,
@@ -140,6 +140,9 @@ class TakingTurn:
 
     async def _opened(self, view: View, turn: int) -> tuple[View, Opening] | None:
         """Open a call; None when somebody else is at it, when the budget ended the run, or the fence did not hold."""
+        mine = view.log.open_attempt
+        if mine is not None and mine.claim == self._watched.claim:  # opened by a commit whose answer was lost
+            return view, self._models.opening(view, turn, conversation(view), view.log.last_seq, mine.number)
         if view.log.open_attempt is not None and await self._endings.in_flight(view):
             await asyncio.sleep(TWIN_POLL_SECONDS)
             return None
