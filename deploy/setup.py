@@ -24,7 +24,10 @@ def main() -> None:
     dev = parser.parse_args().dev
     use_new_enough_python()
     wanted = digest()
-    if stamped(wanted, dev):
+    found, kind = stamp()
+    # What was once set up for development stays so.
+    dev = dev or kind == "dev"
+    if found == wanted and (kind == "dev" or not dev) and (VENV / "bin/agent-runtime").exists():
         return
     check_machine()
     began = time.monotonic()
@@ -65,13 +68,13 @@ def digest() -> str:
     return content.hexdigest()
 
 
-def stamped(wanted: str, dev: bool) -> bool:
-    """Whether .venv is as wanted; one made for development has everything."""
+def stamp() -> "tuple[str, str]":
+    """The digest that .venv was made from, and whether for running or for development; empty when there is none."""
     try:
         found, kind = STAMP.read_text(encoding="utf-8").split()
     except (OSError, ValueError):
-        return False
-    return found == wanted and (kind == "dev" or not dev) and (VENV / "bin/agent-runtime").exists()
+        return "", ""
+    return found, kind
 
 
 def check_machine() -> None:
@@ -87,10 +90,12 @@ def check_machine() -> None:
 
 
 def make_venv() -> None:
-    python = VENV / "bin/python"
-    fits = quietly(str(python), "-c", f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})")
-    if not fits:
+    """Make .venv; one of this Python that is there keeps what it has."""
+    python = str(VENV / "bin/python")
+    if not quietly(python, "-c", f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})"):
         run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    elif not quietly(python, "-c", "import pip"):
+        run(python, "-m", "ensurepip", "--default-pip")
 
 
 def install(dev: bool) -> None:
