@@ -99,7 +99,7 @@ def spec(port: int, path: str = "/x", effect: str = "read", method: str = "GET",
         "name": "f",
         "description": "d",
         "url": f"http://{host}:{port}{path}",
-        "timeout_seconds": 1,
+        "timeout_seconds": 0.5,
     }
     return HttpToolSpec.model_validate(plain | {"effect": effect, "method": method} | given)
 
