@@ -81,7 +81,7 @@ async def find(connection: AsyncConnection, tenant: UUID | str) -> TenantRow | N
 
 
 async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> list[TenantRow]:
-    """Newest first."""
+    """By id: newest first, but for those whose id was given."""
     return [TenantRow._make(row) for row in await _PAGE.run(connection, before=before, limit=limit)]
 
 

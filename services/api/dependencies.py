@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Query, Security
+from fastapi import Header, Query, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import Request
@@ -18,21 +18,6 @@ from libs.domain.errors import InvalidRequest
 from services.api.bodies import JsonRequest
 from services.api.callers import Caller
 from services.api.services import Services
-
-
-class BearerToken(SecurityBase):
-    """Declares the token in the OpenAPI document; the route itself has checked it before."""
-
-    def __init__(self) -> None:
-        self.scheme_name = "bearer"
-        self.model = HTTPBearer(bearerFormat="JWT", description="An access token of the OpenID Connect issuer")
-
-    async def __call__(self, request: Request) -> Caller:
-        caller: Caller = request.scope["caller"]
-        return caller
-
-
-bearer = BearerToken()
 
 
 def get_services(request: Request) -> Services:
@@ -54,8 +39,17 @@ class Call:
         return self.caller.tenant_id
 
 
-async def _call(request: Request, caller: Annotated[Caller, Security(bearer)]) -> Call:
-    return Call(caller, request.scope["state"]["services"])
+class BearerToken(SecurityBase):
+    """Declares the token in the OpenAPI document; the route itself has checked it before."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "bearer"
+        self.model = HTTPBearer(bearerFormat="JWT", description="An access token of the OpenID Connect issuer")
+
+
+class AnyRequest(BearerToken):
+    async def __call__(self, request: Request) -> Call:
+        return Call(request.scope["caller"], request.scope["state"]["services"])
 
 
 IdempotencyKey = Annotated[
@@ -70,19 +64,22 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def _keyed_call(
-    request: Request, caller: Annotated[Caller, Security(bearer)], idempotency_key: IdempotencyKey = None
-) -> Call:
-    sent = request.value if isinstance(request, JsonRequest) else None
-    services = request.scope["state"]["services"]
-    if idempotency_key is None:
-        return Call(caller, services, None, sent)
+class KeyedRequest(BearerToken):
+    """Every POST takes an idempotency key."""
+
+    async def __call__(self, request: Request, idempotency_key: IdempotencyKey = None) -> Call:
+        sent = request.value if isinstance(request, JsonRequest) else None
+        caller: Caller = request.scope["caller"]
+        key = None if idempotency_key is None else _key(request, caller, idempotency_key, sent)
+        return Call(caller, request.scope["state"]["services"], key, sent)
+
+
+def _key(request: Request, caller: Caller, key: str, sent: Any) -> Key:
     if len(request.headers.getlist("idempotency-key")) > 1:
         raise InvalidRequest("There is more than one Idempotency-Key header. Send at most one.")
-    path = request.scope["path"]
     operation = f"{request.method} {request.scope['route'].path}"
-    digest = hashlib.sha256(f"{path}\n{canonical(sent)}".encode()).hexdigest()
-    return Call(caller, services, Key(caller.tenant_id, caller.subject, operation, idempotency_key, digest), sent)
+    digest = hashlib.sha256(f"{request.scope['path']}\n{canonical(sent)}".encode()).hexdigest()
+    return Key(caller.tenant_id, caller.subject, operation, key, digest)
 
 
 def canonical(value: Any) -> str:
@@ -90,7 +87,7 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-AnyCall = Annotated[Call, Depends(_call)]
-KeyedCall = Annotated[Call, Depends(_keyed_call)]
+AnyCall = Annotated[Call, Security(AnyRequest())]
+KeyedCall = Annotated[Call, Security(KeyedRequest())]
 Limit = Annotated[int, Query(ge=1, le=200, description="items per page")]
 Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the page before")]

@@ -97,6 +97,7 @@ class Program(uvicorn.Server):
 
 def main() -> None:
     settings = ApiSettings()
+    gc.freeze()  # what was imported stays: it is not to be looked at again and again
     configure("api", settings.log_level)
     holder: list[Program] = []
     app = create_app(lifespan(settings, lambda services: holder[0].started_with(services)))

@@ -27,6 +27,7 @@ REPLAYED = {
 _STATUS_HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "how to authenticate"}},
     405: {"Allow": {"schema": {"type": "string"}, "description": "the methods that this path takes"}},
+    416: {"Content-Range": {"schema": {"type": "string"}, "description": "`bytes */<size>`"}},
     503: {"Retry-After": RETRY_AFTER},
 }
 

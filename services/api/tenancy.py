@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
 from uuid import UUID
 
 from libs.database import tenants
 from libs.database.engine import Database
 from libs.database.tenants import TenantRow
 from libs.domain.errors import Forbidden, TenantSuspended
+from services.api.schemas.shared import SLUG
 
 BELIEVED_SECONDS = 1.0
 REMEMBERED = 10_000
-SLUG = r"^[a-z][a-z0-9-]{0,62}$"
 _SLUG = re.compile(SLUG)
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Tenancy:
@@ -58,11 +58,7 @@ class Tenancy:
 
 
 def parse_tenant(text: str) -> UUID | str | None:
-    """An id, a slug, or None for what can be neither."""
-    if _SLUG.fullmatch(text):
-        return text
-    try:
-        value: Any = UUID(text)
-    except ValueError:
-        return None
-    return UUID(str(value))
+    """An id, a slug (which never looks like an id), or None for what can be neither."""
+    if _ID.fullmatch(text):
+        return UUID(text)
+    return text if _SLUG.fullmatch(text) else None

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.database import tenants
 from libs.database.engine import PLATFORM, Database
 from libs.database.tenants import TenantRow
-from libs.domain.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from libs.domain.errors import Conflict, Flaw, Forbidden, InvalidRequest, NotFound
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
@@ -25,6 +25,8 @@ async def create_tenant(call: Call, wanted: TenantCreate) -> Answer:
     """The row is written behind the new tenant's own wall."""
     if wanted.id == PLATFORM:
         raise InvalidRequest("The nil UUID is not a tenant's id.")
+    if isinstance(parse_tenant(wanted.slug), UUID):
+        raise InvalidRequest("A slug must not look like an id.", (Flaw("/slug", "looks like an id"),))
 
     async def work(connection: AsyncConnection) -> Answer:
         tenant_id = wanted.id or await tenants.new_id(connection)

@@ -9,17 +9,19 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from libs.domain.texts import clean
+
 SLUG = r"^[a-z][a-z0-9-]{0,62}$"
 MAX_INT = 2**31 - 1
 
 
-def _no_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain NUL")
+def _storable(text: str) -> str:
+    if clean(text)[1]:
+        raise ValueError("must not contain NUL or half of a surrogate pair")
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 Slug = Annotated[str, StringConstraints(pattern=SLUG)]
 Number = Annotated[int, Field(ge=1, le=MAX_INT, strict=True)]
 
