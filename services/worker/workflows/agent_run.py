@@ -83,6 +83,7 @@ class AgentRunWorkflow:
     def __init__(self) -> None:
         self._control_seq = 0
         self._stops = 0
+        self._stops_known = 0  # when the last turn began
         self._overdue = False
 
     @workflow.signal(name=WAKE)
@@ -109,7 +110,6 @@ class AgentRunWorkflow:
         while True:
             if not unfinished and workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(run)
-            stops = self._stops
             step = await self._take_turn(TurnRequest(unfinished))
             unfinished = []
             if step.finished:
@@ -118,13 +118,19 @@ class AgentRunWorkflow:
                 await workflow.sleep(A_MOMENT)
             elif step.waiting:
                 await self._woken(step)
-            elif step.calls and self._stops == stops:  # else ask again: no call is started that nothing would stop
-                outcomes = await asyncio.gather(*(self._run_tool(call, stops) for call in step.calls))
+            elif step.calls and not self._newly_stopped:  # else ask again: nothing would stop what is started now
+                outcomes = await asyncio.gather(*(self._run_tool(call) for call in step.calls))
                 unfinished = [outcome for outcome in outcomes if outcome is not None]
+
+    @property
+    def _newly_stopped(self) -> bool:
+        """Whether there was a stop that the last turn need not have seen."""
+        return self._stops > self._stops_known
 
     async def _take_turn(self, request: TurnRequest) -> Step:
         losses = 0
         while True:
+            self._stops_known = self._stops
             turn = workflow.start_activity(
                 TAKE_TURN,
                 request,
@@ -147,10 +153,10 @@ class AgentRunWorkflow:
                     await self._finish(EndRequest("internal", f"A step of the run {fate.value} for good."))
                     return Step(finished=True)
 
-    async def _run_tool(self, call: CallPlan, stops: int) -> Unfinished | None:
+    async def _run_tool(self, call: CallPlan) -> Unfinished | None:
         """Run one call; names it when it ended without a result, and never raises."""
         losses = 0
-        while self._stops == stops:
+        while not self._newly_stopped:
             tool = workflow.start_activity(
                 RUN_TOOL,
                 CallRef(call.turn, call.index),
