@@ -38,7 +38,7 @@ def local_model_program(state: StateDirectory, port: int) -> Program:
         directory=state.run,
         ready=lambda: http_request(port, "/health")[0] == 200,
         address=f"{LOOPBACK}:{port}",
-        environment=dict(os.environ),
+        environment={**os.environ, "OMP_WAIT_POLICY": "passive"},  # its threads would spin while they wait
     )
 
 

@@ -7,9 +7,9 @@ import json
 from decimal import Decimal
 from typing import Annotated, Any
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from libs.domain.schemas import schema_problem
 from libs.domain.tool_specs import ToolSpec, repeated_functions
 
 MAX_INSTRUCTIONS = 100_000  # characters
@@ -60,11 +60,8 @@ class AgentSpec(Strict):
     @field_validator("output_schema")
     @classmethod
     def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        if schema is not None:
-            try:
-                Draft202012Validator.check_schema(schema)
-            except SchemaError as error:
-                raise ValueError(f"is not a JSON Schema (2020-12): {error.message}") from error
+        if schema is not None and (problem := schema_problem(schema)):
+            raise ValueError(problem)
         return schema
 
     @model_validator(mode="after")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
-from libs.domain.texts import dump
+from libs.domain.schemas import mismatch
 
 MAX_REJECTIONS = 3  # answers in a row that are given back to the model
 
@@ -63,15 +60,5 @@ def _parse(text: str, subject: str) -> Any:
 
 
 def _check(value: Any, schema: dict[str, Any], subject: str) -> None:
-    try:
-        problem = next(iter(_validator(dump(schema)).iter_errors(value)), None)
-    except RecursionError as error:
-        raise Unacceptable(f"{subject} not fit the schema: nested too deeply.") from error
-    if problem is not None:
-        where = "/".join(str(part) for part in problem.absolute_path) or "(root)"
-        raise Unacceptable(f"{subject} not fit the schema at {where}: {problem.message[:300]}")
-
-
-@lru_cache(maxsize=512)
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema))
+    if problem := mismatch(value, schema):
+        raise Unacceptable(f"{subject} not fit the schema: {problem}")

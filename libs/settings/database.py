@@ -13,7 +13,7 @@ from libs.settings.environment import Environment
 class DatabaseSettings(Environment):
     """PostgreSQL 18 or later (ids are its `uuidv7()`)."""
 
-    database_url: str = Field(description="postgresql://USER@HOST:PORT/NAME of the role that serves tenants; no password")
+    database_url: str = Field(description="postgresql://USER@HOST:PORT/NAME as the role that serves tenants")
     database_password: SecretStr | None = Field(None, description="password for DATABASE_URL")
     database_maintenance_url: str = Field(
         description="the same database as the role that finds work across tenants and sees no content"

@@ -11,7 +11,7 @@ class TemporalSettings(Environment):
     """Temporal 1.29 or later, self-hosted or Temporal Cloud."""
 
     temporal_address: str = Field(description="HOST:PORT of the frontend")
-    temporal_namespace: str = Field("default", description="namespace; it must have the search attribute TenantId=Keyword")
+    temporal_namespace: str = Field("default", description="namespace that has the search attribute TenantId=Keyword")
     temporal_task_queue: str = Field("agent-runs", description="task queue of the platform's workflows and activities")
     temporal_tls: bool = Field(False, description="TLS to Temporal; implied by an API key or a client certificate")
     temporal_ca_file: str | None = Field(None, description="CA bundle (PEM) of Temporal's certificate")

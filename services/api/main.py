@@ -28,6 +28,7 @@ from services.api.settings import ApiSettings
 from services.api.starts import Starts
 from services.api.tenancy import Tenancy
 
+KEEP_ALIVE_SECONDS = 75  # longer than clients and gateways keep an idle connection
 GRACE_SECONDS = 3  # requests in progress; streams end at once
 
 
@@ -111,6 +112,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     holder.append(Program(config))

@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -114,6 +115,46 @@ class Journal:
         for event, refs in loaded.events:
             known.log.apply(replace(event, data=await self._whole(event.data, refs)) if refs else event)
         self._remember(run, known)
+        return self._view(run, known, loaded)
+
+    async def begin(self, run: RunKey, decide: Callable[[View], Change | None]) -> View:
+        """The run as it stands, after what `decide` made of it was committed in the same transaction.
+
+        `decide` is not asked when something else has to be read first, nor is its change committed when its fence does
+        not hold: the view says what is true.
+        """
+        async with self._database.tenant(run.tenant_id) as connection:
+            known = self._known.get(run)
+            loaded = await steps.load(connection, run.tenant_id, run.run_id, known.log.last_seq if known else 0)
+            known = known or self._met_before(run, loaded)
+            view = self._at_hand(run, known, loaded)
+            change = decide(view) if view else None
+            if view is None or change is None:
+                committed = None
+            else:
+                committed = await steps.commit(connection, run.tenant_id, run.run_id, change)
+        if view is None or change is None or committed is None:
+            return view if view is not None and change is None else await self.load(run)
+        self._live.wake(run.tenant_id, run.run_id, committed.last_seq)
+        return await self._advance(view, change, committed)
+
+    def _at_hand(self, run: RunKey, known: _Known | None, loaded: LoadedRun | None) -> View | None:
+        """The view, if nothing else has to be read for it."""
+        if loaded is None or known is None or any(refs for _, refs in loaded.events):
+            return None
+        for event, _ in loaded.events:
+            known.log.apply(event)
+        self._remember(run, known)
+        return self._view(run, known, loaded)
+
+    def _met_before(self, run: RunKey, loaded: LoadedRun | None) -> _Known | None:
+        """A run that can be known without reading anything else."""
+        if loaded is None or loaded.input_object is not None:
+            return None
+        version = self._specs.known(run.tenant_id, loaded.agent_id, loaded.version)
+        return _Known(RunLog(), version, loaded.created_by, json.loads(loaded.input or "null")) if version else None
+
+    def _view(self, run: RunKey, known: _Known, loaded: LoadedRun) -> View:
         return View(run, known.log, loaded.state, known.version, known.created_by, known.input, time.monotonic())
 
     async def commit(self, view: View, change: Change) -> View | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import uvloop
@@ -23,6 +24,7 @@ from libs.clients.openai import Models
 from libs.clients.temporal import Temporal
 from libs.contracts.workflow import SUSPECTS
 from libs.database.engine import Database, is_unavailable
+from libs.domain.errors import DependencyUnavailable
 from libs.domain.tool_specs import ToolSpec
 from libs.observability import logs, metrics
 from libs.settings.models import load_providers
@@ -63,15 +65,15 @@ class Process:
             settings.renew_seconds,
         )
         providers = load_providers(settings.model_providers_file)
-        objects = ObjectStore(settings)
+        self.objects = ObjectStore(settings)
         self.models = Models(providers, settings)
         self.prices = PriceBook(self.database, providers)
         self.bench = Workbench(
-            Journal(self.database, objects, Specs(self.database, build), self.live),
+            Journal(self.database, self.objects, Specs(self.database, build), self.live),
             self.models,
             self.prices,
             self.liveness,
-            objects,
+            self.objects,
             self.live,
             settings.worker_slice_seconds,
             settings.model_attempts,
@@ -92,7 +94,18 @@ class Process:
                     raise
                 logger.warning("waiting for the database")
                 await asyncio.sleep(CONNECT_PAUSE)
-        tasks.start(self.liveness.keep_alive(), self.control.poll(), self.prices.refresh(), metrics.watch_loop_lag())
+        tasks.start(
+            self.liveness.keep_alive(),
+            self.control.poll(),
+            self.prices.refresh(),
+            self._meet_object_store(),
+            metrics.watch_loop_lag(),
+        )
+
+    async def _meet_object_store(self) -> None:
+        """The first call of a process makes its client, which takes a second."""
+        with suppress(DependencyUnavailable):
+            await self.objects.check()
 
     async def close(self) -> None:
         await self.liveness.leave()
@@ -235,6 +248,7 @@ async def serve_suspect(settings: WorkerSettings, build: BuildTools, step: Seque
 def run(build: BuildTools | None = None, module: str = MODULE, arguments: Sequence[str] = ()) -> None:
     """The program. `build` and `module` let a deployment bring tools of its own."""
     settings = WorkerSettings()
+    gc.freeze()  # what was imported stays: it is not to be looked at again and again
     logs.configure("worker", settings.log_level)
     build = build or tools_of_the_platform(settings)
     if arguments and arguments[0] == SUSPECT:

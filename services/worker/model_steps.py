@@ -102,7 +102,11 @@ class ModelSteps:
         return Opening(turn, attempt, messages, reservation, event, opened)
 
     async def open(self, view: View, opening: Opening) -> View | None:
-        """Commit the opening, with the start of the run and the end of an attempt whose worker died."""
+        """Commit the opening; None when its fence did not hold."""
+        return await self._bench.journal.commit(view, self.change_to_open(view, opening))
+
+    def change_to_open(self, view: View, opening: Opening) -> Change:
+        """The opening, with the start of the run and the end of an attempt whose worker died."""
         before: list[NewEvent] = [] if view.state.started else [NewEvent(events.RUN_STARTED, {})]
         closed = None
         dead = view.log.open_attempt
@@ -111,7 +115,7 @@ class ModelSteps:
             before.append(event)
         input_seq = view.log.last_seq + len(before)
         event = replace(opening.event, data=opening.event.data | {"input_seq": input_seq})
-        change = Change(
+        return Change(
             (*before, event),
             require_turn=opening.turn - 1,
             require_control=view.state.control_seq,
@@ -122,7 +126,6 @@ class ModelSteps:
             opened=opening.opened,
             closed=closed,
         )
-        return await self._bench.journal.commit(view, change)
 
     async def ask(self, view: View, opening: Opening, answer: ModelAnswer) -> Answered:
         """Send the call and wait for its whole answer.

@@ -44,6 +44,10 @@ class Specs:
         self._build_tools = build_tools
         self._versions: OrderedDict[tuple[UUID, UUID, int], Version] = OrderedDict()
 
+    def known(self, tenant_id: UUID, agent_id: UUID, number: int) -> Version | None:
+        """A version that this worker has met."""
+        return self._versions.get((tenant_id, agent_id, number))
+
     async def get(self, tenant_id: UUID, agent_id: UUID, number: int) -> Version:
         key = (tenant_id, agent_id, number)
         version = self._versions.get(key)

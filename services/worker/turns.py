@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from libs.clients.openai import ModelAnswer, ModelFailed
 from libs.contracts.workflow import CallPlan, Step, Unfinished
-from libs.database.steps import Change
+from libs.database.steps import Change, EffectTaken
 from libs.domain import events
 from libs.domain.agent_loop import CallModel, Cancel, Conclude, Done, Fail, Pause, RunCalls, next_action
 from libs.domain.budget import BudgetExceeded
@@ -57,9 +57,10 @@ class TakingTurn:
 
     async def take(self, unfinished: Sequence[Unfinished]) -> Step:
         """Go on with the run until it ends, waits, needs calls of their own, or the slice is over."""
-        view = await self._load()
         if unfinished:
-            view = await self._record_unfinished(view, unfinished)
+            view = await self._record_unfinished(await self._load(), unfinished)
+        else:
+            view = await self._begin()
         while True:
             if self._watched.asked:
                 view = await self._load()
@@ -88,6 +89,31 @@ class TakingTurn:
                     view = await self._load()
                 case _:
                     view = await self._ended(view, action)
+
+    async def _begin(self) -> View:
+        """Load, and where a model call is next, open it in the same transaction."""
+        wanted: list[Opening] = []
+
+        def decide(view: View) -> Change | None:
+            action = next_action(view.log, view.now, self._bench.model_attempts)
+            asked = view.state.status in ("pausing", "paused")
+            if asked or view.log.open_attempt is not None or not isinstance(action, CallModel):
+                return None
+            try:
+                wanted.append(self._models.opening(view, action.turn, conversation(view), view.log.last_seq))
+            except (BudgetExceeded, ModelFailed):
+                return None
+            return self._models.change_to_open(view, wanted[0])
+
+        try:
+            view = await self._bench.journal.begin(self._run, decide)
+        except EffectTaken:
+            return await self._load()
+        self._watched.seen(view.state.control_seq)
+        mine = view.log.open_attempt
+        if wanted and mine is not None and mine.claim == self._watched.claim:
+            self._opening = wanted[0]
+        return view
 
     @property
     def _may_go_on(self) -> bool:

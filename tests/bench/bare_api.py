@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -38,6 +39,7 @@ async def create_run(run: NewRun, request: Request) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    gc.freeze()
     uvicorn.run(
         app, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools", log_level="warning",
         access_log=False,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from datetime import timedelta
@@ -171,4 +172,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()
     uvloop.run(main())
