@@ -21,6 +21,7 @@ check: setup-dev ## Format, lint, types, import contracts, unit tests, locks: se
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_locks.py
+	$(BIN)/python .ci/settings_document.py --check
 	$(BIN)/pytest tests/unit
 
 test: setup-dev ## Every test, on real servers (ARGS="-k name" chooses)
@@ -47,4 +48,5 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --extra embedded --extra setup --
 lock: setup-dev ## Resolve the dependencies anew and write the locks
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	$(BIN)/python .ci/check_locks.py --write
+	$(BIN)/python .ci/check_locks.py
+	$(BIN)/python .ci/settings_document.py --check --write
