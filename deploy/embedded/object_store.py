@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.embedded.binaries import find_weed
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.probes import http_request
-from deploy.embedded.processes import Program
+from deploy.embedded.processes import Flag, Program
 from deploy.embedded.state import StateDirectory, write_private
 
 BUCKET = "agent-runtime"
@@ -37,7 +37,7 @@ class ObjectStore:
     def _home(self) -> Path:
         return self._state.path / "object-store"
 
-    def install(self) -> None:
+    def install(self, stopping: Flag) -> None:
         self._state.directory("object-store")
         self._state.directory("object-store/data")
         write_private(self._home / "s3.json", json.dumps({"identities": [self._identity()]}))

@@ -7,21 +7,22 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import asyncpg
 import psutil
 
 from deploy.embedded.binaries import find_postgres
-from deploy.embedded.failures import StateRefused
+from deploy.embedded.failures import StartFailed, StateRefused
+from deploy.embedded.logs import tail
 from deploy.embedded.ports import LOOPBACK, Ports
-from deploy.embedded.processes import Account, Program
+from deploy.embedded.processes import Account, Flag, Program, launch
 from deploy.embedded.state import StateDirectory, write_private
 
 SUPERUSER = "postgres"
 OWNER, APP, MAINTENANCE = "agent_runtime_owner", "agent_runtime_app", "agent_runtime_maintenance"
 DATABASE = "agent_runtime"
+INITDB_SECONDS = 60
 ROLE_OPTIONS = "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE"
 SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -61,7 +62,7 @@ class Postgres:
     def _data(self) -> Path:
         return self._home / "data"
 
-    def install(self) -> None:
+    def install(self, stopping: Flag) -> None:
         """Make the cluster; one that was interrupted half-way is made again."""
         if self._account:
             check_reachable(self._state.path)
@@ -79,33 +80,31 @@ class Postgres:
             for path in (draft, password):
                 os.chown(path, self._account.uid, self._account.gid)
         try:
-            self._initdb(draft, password)
+            self._initdb(draft, password, stopping)
         finally:
             password.unlink()
         draft.rename(self._data)
 
-    def _initdb(self, data: Path, password: Path) -> None:
-        account = self._account
-        command = [
-            str(self._binaries / "initdb"),
-            f"--pgdata={data}",
-            f"--username={SUPERUSER}",
-            f"--pwfile={password}",
-        ]
-        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        result = subprocess.run(  # noqa: S603 - our own program and arguments
-            [*command, *options, "--locale=C", "--no-instructions", "--sync-method=fsync"],
-            capture_output=True,
-            text=True,
-            cwd=self._home,
-            env=self._program_environment(),
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-            check=False,
+    def _initdb(self, data: Path, password: Path, stopping: Flag) -> None:
+        options = [f"--pgdata={data}", f"--username={SUPERUSER}", f"--pwfile={password}", "--auth=scram-sha-256"]
+        options += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        program = Program(
+            name="initdb",
+            argv=(str(self._binaries / "initdb"), *options, "--no-instructions"),
+            directory=self._home,
+            ready=lambda: True,
+            environment=self._program_environment(),
+            account=self._account,
         )
-        if result.returncode != 0:
-            raise StateRefused(f"initdb could not make a PostgreSQL cluster: {result.stderr.strip()[-600:]}")
+        log = self._state.log("initdb")
+        child = launch(program, log, self._state.run)
+        code = child.wait(INITDB_SECONDS, stopping)
+        child.stop(signal.SIGKILL, 1)
+        if code != 0:
+            said = " / ".join(tail(log, 3))
+            raise StartFailed(
+                f"initdb could not make a PostgreSQL cluster (exit code {code}): {said}; its log is {log}"
+            )
 
     def _runtime(self) -> Path:
         """The programs; as root a copy that the unprivileged user can reach."""

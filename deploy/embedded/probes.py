@@ -12,10 +12,16 @@ from deploy.embedded.ports import LOOPBACK
 
 
 def http_request(
-    port: int, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: Any = None
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: Any = None,
+    timeout: float = 2,
 ) -> tuple[int, bytes]:
     """Status and body; status 0 when nobody answers."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
     try:
         content = None if body is None else json.dumps(body).encode()
         typed = {"Content-Type": "application/json"} if content else {}
@@ -30,7 +36,7 @@ def http_request(
 
 def http_json(port: int, path: str, **request: Any) -> tuple[int, Any]:
     """Status and the answer's JSON value; None when it has none."""
-    status, body = http_request(port, path, **request)
+    status, body = http_request(port, path, timeout=10, **request)
     try:
         return status, json.loads(body)
     except ValueError:

@@ -23,6 +23,20 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 _LEASH = Path(__file__).with_name("leash.py")
 
 
+class Flag:
+    """Set once, also by a signal handler: the code it interrupts may hold the lock of an Event."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self.since is not None
+
+    def set(self) -> None:
+        self.since = self.since or time.monotonic()
+
+
 @dataclass(frozen=True)
 class Account:
     """The user a program runs as."""
@@ -79,10 +93,11 @@ class Child:
         """Send a signal; one that freezes, thaws or kills reaches the whole family."""
         signal_process(self.pid, number)
 
-    def wait(self, seconds: float) -> int | None:
-        """Its exit code; None when it still runs after that time."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
+    def wait(self, seconds: float, stopping: Flag) -> int | None:
+        """Its exit code; None when it still runs after that time, or when all is to stop."""
+        deadline = time.monotonic() + seconds
+        while self.exit_code is None and time.monotonic() < deadline and not stopping.is_set:
+            time.sleep(0.03)
         return self.exit_code
 
     def stop(self, number: Signals, seconds: float) -> None:

@@ -11,7 +11,7 @@ from deploy.embedded.failures import StartFailed
 from deploy.embedded.logs import tail
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.probes import http_request
-from deploy.embedded.processes import Program, launch, warmed
+from deploy.embedded.processes import Flag, Program, launch, warmed
 from deploy.embedded.state import StateDirectory
 
 GRACE_SECONDS = 8
@@ -58,7 +58,9 @@ def worker_program(name: str, metrics_port: int, environment: Mapping[str, str],
     )
 
 
-def migrate(state: StateDirectory, environment: Mapping[str, str], after: Callable[[], None] = lambda: None) -> None:
+def migrate(
+    state: StateDirectory, environment: Mapping[str, str], stopping: Flag, after: Callable[[], None] = lambda: None
+) -> None:
     """Bring the database to the newest schema, when `after` returns."""
     log = state.log("migrations")
     program = Program("migrations", (*PYTHON, "migrations.__main__"), Path.cwd(), lambda: True, environment=environment)
@@ -66,7 +68,7 @@ def migrate(state: StateDirectory, environment: Mapping[str, str], after: Callab
     try:
         after()
         child.release()
-        code = child.wait(MIGRATION_SECONDS)
+        code = child.wait(MIGRATION_SECONDS, stopping)
     finally:
         child.stop(signal.SIGTERM, 1)
     if code != 0:

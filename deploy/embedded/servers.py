@@ -11,7 +11,7 @@ from deploy.embedded.issuer import Issuer
 from deploy.embedded.object_store import ObjectStore
 from deploy.embedded.ports import Ports
 from deploy.embedded.postgres import Postgres
-from deploy.embedded.processes import Program
+from deploy.embedded.processes import Flag, Program
 from deploy.embedded.state import StateDirectory
 from deploy.embedded.temporal import Temporal
 from deploy.embedded.valkey import Valkey
@@ -24,7 +24,7 @@ class Server(Protocol):
 
     name: str
 
-    def install(self) -> None: ...
+    def install(self, stopping: Flag) -> None: ...
     def program(self) -> Program: ...
     def provision(self) -> None: ...
 

@@ -9,23 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.embedded.failures import StartFailed
-from deploy.embedded.processes import Child, Program, launch, warmed
+from deploy.embedded.processes import Child, Flag, Program, launch, warmed
 from deploy.embedded.state import StateDirectory
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 15.0
 # A process that ran this long is taken for healthy: its next death waits the first backoff again.
 HEALTHY_AFTER = 30.0
 POLL_SECONDS = 0.03
-
-
-class Flag:
-    """Set once, also by a signal handler: the code it interrupts may hold the lock of an Event."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    def set(self) -> None:
-        self.is_set = True
 
 
 class Service:

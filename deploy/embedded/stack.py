@@ -19,11 +19,11 @@ from deploy.embedded.local_model import local_model_program
 from deploy.embedded.logs import rotate
 from deploy.embedded.memory import proportional_memory
 from deploy.embedded.ports import LOOPBACK, Ports
-from deploy.embedded.processes import Program, end_orphans, signal_process
+from deploy.embedded.processes import Flag, Program, end_orphans, signal_process
 from deploy.embedded.programs import api_program, migrate, program_environment, worker_program
 from deploy.embedded.providers import local_provider, providers_file, write_providers
 from deploy.embedded.servers import Server, choose_servers
-from deploy.embedded.service import Flag, Service
+from deploy.embedded.service import Service
 from deploy.embedded.state import StateDirectory, default_state_directory, read_json, write_json
 from deploy.embedded.tokens import TokenSigner
 
@@ -123,7 +123,7 @@ class Stack:
         self.add_api(port=port, after=after)
 
     def _start_server(self, server: Server) -> None:
-        server.install()
+        server.install(self._stopping)
         self._add(server.name, server.program)
         server.provision()
 
@@ -134,7 +134,9 @@ class Stack:
 
     def migrate(self, database: str | None = None, *, after: Callable[[], None] = lambda: None) -> None:
         """Give a database the newest tables; by default the stack's own."""
-        migrate(self.state, program_environment(self._outside, self.environment(database=database)), after)
+        migrate(
+            self.state, program_environment(self._outside, self.environment(database=database)), self._stopping, after
+        )
 
     def add_api(
         self,
@@ -238,8 +240,8 @@ class Stack:
 
     def stop(self) -> None:
         """End workers, then apis, then servers, within ten seconds."""
-        deadline = time.monotonic() + STOP_SECONDS
         self._stopping.set()
+        deadline = (self._stopping.since or 0) + STOP_SECONDS
         own = [] if self._attached or not hasattr(self, "servers") else self.servers.own()
         servers = {server.name for server in own}
         apis = {name for name in self._services if name.startswith("api")}

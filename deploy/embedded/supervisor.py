@@ -18,7 +18,7 @@ from deploy.embedded.control import Options
 from deploy.embedded.failures import StackFailure, StartFailed
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.probes import http_json
-from deploy.embedded.service import Flag
+from deploy.embedded.processes import Flag
 from deploy.embedded.stack import Stack
 
 DEMO_TENANT = "demo"

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.embedded.binaries import find_temporal
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.probes import http_request
-from deploy.embedded.processes import Program
+from deploy.embedded.processes import Flag, Program
 from deploy.embedded.state import StateDirectory
 
 SEARCH_ATTRIBUTE = "TenantId"
@@ -41,7 +41,7 @@ class Temporal:
     def _home(self) -> Path:
         return self._state.path / "temporal"
 
-    def install(self) -> None:
+    def install(self, stopping: Flag) -> None:
         self._state.directory("temporal")
 
     def program(self) -> Program:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy.embedded.binaries import find_valkey
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.probes import exchange
-from deploy.embedded.processes import Program
+from deploy.embedded.processes import Flag, Program
 from deploy.embedded.state import StateDirectory, write_private
 
 
@@ -18,7 +18,7 @@ class Valkey:
         self._state = state
         self._port = ports["valkey"]
 
-    def install(self) -> None:
+    def install(self, stopping: Flag) -> None:
         """Write the configuration: the password is not to be seen among the process's arguments."""
         home = self._state.directory("valkey")
         settings = {

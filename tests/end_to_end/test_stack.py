@@ -26,7 +26,7 @@ from deploy.embedded.state import STATE_VERSION, StateDirectory
 AGENT_RUNTIME = Path(sys.executable).with_name("agent-runtime")
 SERVERS = ("postgres", "valkey", "object-store", "temporal")
 # What a user waits on an idle machine is a figure of `up`; here other tests run beside.
-BUSY_START_SECONDS, IDLE_MEMORY_MB = 25, 700
+BUSY_START_SECONDS, BUSY_STOP_SECONDS, IDLE_MEMORY_MB = 40, 15, 700
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("embedded-stack")]
 
@@ -135,7 +135,7 @@ def test_the_demo_tenant_is_made_once_and_outlives_a_restart(running: dict[str, 
     assert [tenant["slug"] for tenant in before] == ["demo"]
     began = time.monotonic()
     agent_runtime("down", "--state-dir", str(state))
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < BUSY_STOP_SECONDS
     assert tenants(up(state)["api_url"]) == before
 
 
@@ -239,8 +239,8 @@ def test_a_signal_stops_the_foreground_in_order(scratch: Path, number: signal.Si
         began = time.monotonic()
         process.send_signal(number)
         process.send_signal(number)
-        assert process.wait(15) == 0
-    assert time.monotonic() - began < 10
+        assert process.wait(30) == 0
+    assert time.monotonic() - began < BUSY_STOP_SECONDS
     assert not [child for child in processes if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert "Nothing runs" in agent_runtime("status", "--state-dir", str(state), code=4)
     log = (state / "logs/postgres.log").read_text()
@@ -252,7 +252,7 @@ def test_a_signal_during_the_start_leaves_nothing_behind(scratch: Path) -> None:
         assert until(lambda: len(psutil.Process(process.pid).children()) >= 2)
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 

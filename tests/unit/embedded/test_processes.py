@@ -14,8 +14,8 @@ import pytest
 from deploy.embedded.binaries import find_postgres, find_valkey
 from deploy.embedded.failures import ProgramNotFound, StartFailed
 from deploy.embedded.logs import rotate, tail
-from deploy.embedded.processes import Child, Program, end_orphans, is_running, launch, started_at
-from deploy.embedded.service import Flag, Service
+from deploy.embedded.processes import Child, Flag, Program, end_orphans, is_running, launch, started_at
+from deploy.embedded.service import Service
 from deploy.embedded.state import StateDirectory, write_json
 
 
