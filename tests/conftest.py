@@ -1,5 +1,5 @@
-"""What every test may ask for: the servers of `tests.fixtures.stack`."""
+"""What every test may ask for: the servers of `tests.fixtures.stack`, the platform of `tests.fixtures.platform`."""
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.stack"]
+pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.platform"]
