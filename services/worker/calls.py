@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from libs.contracts.workflow import CallRef, ToolOutcome
 from libs.database.engine import is_unavailable
-from libs.database.steps import Change
+from libs.database.steps import Change, EffectTaken
 from libs.domain import events
 from libs.domain.events import NewEvent
 from libs.domain.outputs import Unacceptable
@@ -46,21 +46,44 @@ class RunningTool:
     async def make(self, ref: CallRef) -> ToolOutcome:
         """Make the call unless its result is there or the run is not to go on."""
         began = suspended_clock()
+        view = await self._begin(ref)
         while True:
-            view = await self._load()
             if not _may_run(view, ref):
                 return ToolOutcome()
             turn = view.log.turns[ref.turn - 1]
             left_open = turn.last_attempt(ref.index)
             if left_open is None or not left_open.open:
                 return await self._attempt(view, turn, ref, None)
-            if left_open.claim == self._watched.claim:  # opened by a commit whose answer was lost
+            if left_open.claim == self._watched.claim:  # just now, or by a commit whose answer was lost
                 prepared = self._tools.prepare(view, turn.calls[ref.index])
                 return await self._send(view, turn, prepared, left_open.number, began)
             if await self._is_alive(turn, ref, left_open):
                 await asyncio.sleep(TWIN_POLL_SECONDS)
+                view = await self._load()
                 continue
             return await self._attempt(view, turn, ref, left_open)
+
+    async def _begin(self, ref: CallRef) -> View:
+        """Load, and open the call in the same transaction if nobody has tried it yet."""
+
+        def decide(view: View) -> Change | None:
+            if not _may_run(view, ref):
+                return None
+            turn = view.log.turns[ref.turn - 1]
+            if turn.last_attempt(ref.index) is not None:
+                return None
+            try:
+                prepared = self._tools.prepare(view, turn.calls[ref.index])
+            except Unacceptable:
+                return None
+            return self._change_to_open(view, turn, prepared, 1, None)
+
+        try:
+            view = await self._bench.journal.begin(self._run, decide)
+        except EffectTaken:
+            return await self._load()
+        self._watched.seen(view.state.control_seq)
+        return view
 
     async def _load(self) -> View:
         view = await self._bench.journal.load(self._run)
@@ -83,23 +106,20 @@ class RunningTool:
             return ToolOutcome()
         number = len(turn.attempts.get(ref.index, [])) + 1
         opened_at = suspended_clock()
-        opened = await self._opened(view, turn, prepared, number, dead)
+        opened = await self._bench.journal.commit(view, self._change_to_open(view, turn, prepared, number, dead))
         if opened is None:
             return await self.make(ref)
         if ref.index in turn.results:  # somebody else's result came just before: nothing is sent
             return ToolOutcome()
         return await self._send(opened, turn, prepared, number, opened_at)
 
-    async def _opened(
-        self, view: View, turn: Turn, prepared: Prepared, number: int, dead: Attempt | None
-    ) -> View | None:
+    def _change_to_open(self, view: View, turn: Turn, prepared: Prepared, number: int, dead: Attempt | None) -> Change:
         found = [self._tools.started(view, turn.number, prepared, number)]
         if dead is not None:
             lost = OutcomeUnknown("The worker of this attempt is gone.")
             lost.code = events.WORKER_LOST
             found.insert(0, self._tools.closed(view, turn.number, prepared.call.index, dead.number, lost))
-        change = Change(tuple(found), require_turn=turn.number, require_desired_run=True)
-        return await self._bench.journal.commit(view, change)
+        return Change(tuple(found), require_turn=turn.number, require_desired_run=True)
 
     async def _send(self, view: View, turn: Turn, prepared: Prepared, number: int, opened_at: float) -> ToolOutcome:
         late = suspended_clock() - opened_at > self._bench.liveness.dead_after / 2
