@@ -146,8 +146,9 @@ class EventStream:
                 await pipeline.execute(raise_on_error=False)
         except FAILURES as error:
             self.dropped += len(batch)
+            was_open = self._breaker.open
             self._breaker.failed()
-            if self._breaker.open:
+            if self._breaker.open and not was_open:
                 logger.warning("Redis does not answer, live events are dropped: %s", type(error).__name__)
         else:
             self._breaker.succeeded()

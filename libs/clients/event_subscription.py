@@ -70,16 +70,18 @@ class Subscriptions:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        pause = FIRST_PAUSE
+        pause, told = FIRST_PAUSE, False
         while True:
             connection = self._new_connection()
             try:
                 await connection.connect()
                 self._start_over()
-                pause = FIRST_PAUSE
+                pause, told = FIRST_PAUSE, False
                 await self._serve(connection)
             except (RedisError, OSError, TimeoutError) as error:
-                logger.warning("not connected to Redis for live events: %s", type(error).__name__)
+                if self.live or not told:
+                    logger.warning("no connection to Redis for live events: %s", type(error).__name__)
+                told = True
             finally:
                 self._lose()
                 with contextlib.suppress(RedisError, OSError, TimeoutError):

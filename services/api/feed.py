@@ -128,7 +128,7 @@ class Feed:
             polled = time.monotonic() >= read_at
             if polled and not await self._may_stay():
                 return
-            chunk, behind = await self._next(follower, polled)
+            chunk, behind = await self._next(follower, must_read=polled or behind)
             if polled or chunk:
                 read_at = time.monotonic() + self._live.poll_seconds
             if not chunk and time.monotonic() >= beat_at:
@@ -137,31 +137,42 @@ class Feed:
                 beat_at = time.monotonic() + HEARTBEAT_SECONDS
                 yield chunk
 
-    async def _next(self, follower: Follower, polled: bool) -> tuple[bytes, bool]:
+    async def _next(self, follower: Follower, *, must_read: bool) -> tuple[bytes, bool]:
         """What there is to send, and whether there is more to read at once."""
         again, follower.start_over = follower.start_over, False
         heard = follower.take_deltas()
         if again:
-            heard = await self._live.deltas(self._caller.tenant_id, self._run_id) + heard
+            heard = await self._kept_deltas(follower) + heard
         self._order.add(heard, again=again)
-        chunk, full = b"", False
-        if polled or again or max(follower.heard, self._order.needs) > self._position:
-            page = await self._read(follower)
-            chunk, full = self._render(page), len(page) == PAGE
+        chunk, more = b"", False
+        if must_read or again or max(follower.heard, self._order.needs) > self._position:
+            page = await self._read(follower, self._position)
+            chunk, more = self._render(page or []), page is None or len(page) == PAGE
         if not self._ended:
             chunk += b"".join(_delta_frame(delta) for delta in self._order.release(self._position))
-        return chunk, full
+        return chunk, more
 
-    async def _read(self, follower: Follower) -> list[EventRow]:
+    async def _kept_deltas(self, follower: Follower) -> list[Delta]:
+        """The pieces that are kept; which attempts are over may stand in events that the client saw before."""
+        kept = await self._live.deltas(self._caller.tenant_id, self._run_id)
+        oldest = min((delta.base_seq for delta in kept), default=self._position)
+        if oldest < self._position:
+            for event in await self._read(follower, oldest) or []:
+                if event.seq <= self._position:
+                    self._order.note(event)
+        return kept
+
+    async def _read(self, follower: Follower, after: int) -> list[EventRow] | None:
+        """A page of the log; None while the database is away: the client stays, the database will be back."""
         try:
             return await self._live.read(
-                self._caller.tenant_id, self._run_id, self._position, PAGE, not_before=follower.woken_at
+                self._caller.tenant_id, self._run_id, after, PAGE, not_before=follower.woken_at
             )
         except Exception as error:
             if not is_away(error):
                 raise
-            await asyncio.sleep(1)  # the client stays, the database will be back
-            return []
+            await asyncio.sleep(1)
+            return None
 
     async def _may_stay(self) -> bool:
         """Whether the tenant may still work; asked at every poll."""

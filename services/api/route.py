@@ -36,7 +36,7 @@ class GuardedRoute(APIRoute):
                 services: Services = request.scope["state"]["services"]
                 identity = await services.verifier.identify(request.scope["headers"])
                 caller = await admit(identity, allowed, services.tenancy)
-                bind(tenant_id=str(caller.tenant_id))
+                bind(tenant_id=str(caller.tenant_id), run_id=request.path_params.get("run_id"))
                 request.scope["caller"] = caller
             if field is None:
                 return await handle(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 2000
 AT_ONCE = 16
+WARN_SECONDS = 5.0
 LEFT = Counter(
     "agent_runtime_api_left_to_reconciler_total", "Starts and wake-ups that the API did not deliver itself", ["reason"]
 )
@@ -40,6 +42,7 @@ class Starts:
         self._workflows = workflows
         self._queue: asyncio.Queue[tuple[RunRef, Call]] = asyncio.Queue(QUEUE_LENGTH)
         self._tasks: list[asyncio.Task[None]] = []
+        self._warned_at = float("-inf")
 
     def begin(self) -> None:
         self._tasks = [asyncio.create_task(self._deliver()) for _ in range(AT_ONCE)]
@@ -73,11 +76,17 @@ class Starts:
                     await call()
                 except DependencyUnavailable as error:
                     LEFT.labels("unavailable").inc()
-                    logger.warning("left to the reconciler: %s", error.detail)
+                    self._warn(error.detail)
                 except Exception as error:
                     # Whatever one delivery does, the next ones go on.
                     LEFT.labels("failed").inc()
                     logger.error("left to the reconciler", exc_info=error)
+
+    def _warn(self, detail: str) -> None:
+        """Once in a while: during an outage every start fails."""
+        if time.monotonic() - self._warned_at > WARN_SECONDS:
+            self._warned_at = time.monotonic()
+            logger.warning("starts and wake-ups are left to the reconciler: %s", detail)
 
 
 def _ref(tenant_id: UUID, run_id: UUID, deadline: datetime | None) -> RunRef:

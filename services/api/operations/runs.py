@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +17,7 @@ from libs.database.idempotency import Key
 from libs.database.runs import NewRun, Recorded, RunContent, RunFilter, RunRow
 from libs.domain.agents import AgentSpec, Limits
 from libs.domain.errors import AgentArchived, DependencyUnavailable, NoPromotedVersion, NotFound, TenantSuspended
-from libs.domain.texts import LARGE, clean_value, dump
+from libs.domain.texts import LARGE, clean, clean_value, dump
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
@@ -35,8 +36,7 @@ async def start_run(call: Call, wanted: RunCreate) -> Answer:
     The row is committed first: a run that was never started can be found and started again, a workflow without a row
     cannot be explained to anyone.
     """
-    value, replaced = clean_value(wanted.input)
-    text = dump(value)
+    text, replaced = _input_text(wanted.input)
     stored = None
     if len(text) > LARGE // 4 and len(body := text.encode()) > LARGE:
         if call.key and (answer := await _answered_before(call, wanted, text)):
@@ -74,6 +74,15 @@ async def list_runs(services: Services, caller: Caller, wanted: RunFilter, limit
 
 def missing_run() -> NotFound:
     return NotFound("There is no run with this id, or it is not yours.")
+
+
+def _input_text(value: Any) -> tuple[str, int]:
+    """JSON text that can be stored, and how many characters had to be replaced for that; mostly none."""
+    text = dump(value)
+    if "\\u0000" not in text and not clean(text)[1]:
+        return text, 0
+    cleaned, replaced = clean_value(value)
+    return dump(cleaned), replaced
 
 
 async def _prepare(

@@ -127,6 +127,21 @@ def test_coming_back_gives_what_was_missed_then_the_turn_in_progress(
         assert "".join(frame.data["text"] for frame in found[4:]) == "Hello"
         records.delta(run_id, Delta(2, 2, 6, 1, "twice"), Delta(2, 2, 6, 2, "!"))
         assert next(frames).data["text"] == "!"
+    with events_of(operator, run_id, **{"Last-Event-ID": "6"}) as frames:
+        assert [frame.data["text"] for frame in islice(frames, 1, 4)] == ["Hel", "lo", "!"]
+
+
+def test_what_a_lost_attempt_wrote_is_not_told_again(operator: httpx.Client, agent: str, records: Records) -> None:
+    run_id = start(operator, agent)["id"]
+    records.start(run_id)
+    records.model_started(run_id)
+    records.delta(run_id, Delta(1, 1, 3, 0, "of a lost attempt"))
+    records.model_started(run_id, attempt=2)
+    with events_of(operator, run_id, **{"Last-Event-ID": "4"}) as frames:
+        assert next(frames).event == "retry"
+        time.sleep(0.5)
+        records.model_completed(run_id, attempt=2)
+        assert shape([next(frames)]) == [("model.completed", "5")]
 
 
 def test_many_readers_of_one_run_get_the_same(
