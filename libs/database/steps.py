@@ -1,7 +1,8 @@
 """Reading a run with its log, and committing a step: events, totals, status, ledger and files in one statement.
 
-The statement's UPDATE of the run takes the row lock and numbers the events, so the order of commits is the order of
-`seq`. It is the last statement before COMMIT. An event whose key exists aborts all of it.
+The statement locks the run's row and numbers the events, so the order of commits is the order of `seq`. It is the last
+statement before COMMIT. An event whose key exists aborts all of it. What the ledger said of a call before, and so what
+its settling adds to the totals, is read under the lock.
 """
 
 from __future__ import annotations
@@ -119,7 +120,27 @@ _LOAD = Statement(
 
 _COMMIT = Statement(
     """
-    WITH run AS (
+    WITH locked AS (
+        SELECT r.tenant_id, r.id FROM runs r
+        WHERE r.tenant_id = CAST(:tenant_id AS uuid) AND r.id = CAST(:run_id AS uuid) AND r.finished_at IS NULL
+            AND (CAST(:require_turn AS int) IS NULL OR r.turn = CAST(:require_turn AS int))
+            AND (CAST(:require_control AS int) IS NULL OR r.control_seq = CAST(:require_control AS int))
+            AND (NOT CAST(:require_desired_run AS boolean) OR r.desired = 'run')
+        FOR NO KEY UPDATE
+    ), closed AS (
+        UPDATE model_calls c SET
+            state = CAST(:closed_state AS text), closed_at = clock_timestamp(),
+            input_tokens = CAST(:input_tokens AS bigint), cached_input_tokens = CAST(:cached_input_tokens AS bigint),
+            output_tokens = CAST(:output_tokens AS bigint), reasoning_tokens = CAST(:reasoning_tokens AS bigint),
+            cost = CAST(:cost AS numeric)
+        FROM locked
+        WHERE c.tenant_id = locked.tenant_id AND c.run_id = locked.id
+            AND c.turn = CAST(:closed_turn AS int) AND c.attempt = CAST(:closed_attempt AS int)
+        RETURNING new.input_tokens - old.input_tokens AS input_tokens,
+            new.cached_input_tokens - old.cached_input_tokens AS cached_input_tokens,
+            new.output_tokens - old.output_tokens AS output_tokens,
+            new.reasoning_tokens - old.reasoning_tokens AS reasoning_tokens, new.cost - old.cost AS cost
+    ), run AS (
         UPDATE runs r SET
             last_seq = r.last_seq + cardinality(CAST(:types AS text[])),
             turn = COALESCE(CAST(:turn AS int), r.turn),
@@ -137,21 +158,14 @@ _COMMIT = Statement(
             output_object = CAST(:output_object AS jsonb),
             error_code = CAST(:error_code AS text),
             error_message = CAST(:error_message AS text),
-            input_tokens = r.input_tokens + CAST(:input_tokens AS bigint) - COALESCE(prior.input_tokens, 0),
-            cached_input_tokens =
-                r.cached_input_tokens + CAST(:cached_input_tokens AS bigint) - COALESCE(prior.cached_input_tokens, 0),
-            output_tokens = r.output_tokens + CAST(:output_tokens AS bigint) - COALESCE(prior.output_tokens, 0),
-            reasoning_tokens =
-                r.reasoning_tokens + CAST(:reasoning_tokens AS bigint) - COALESCE(prior.reasoning_tokens, 0),
-            cost = r.cost + CAST(:cost AS numeric) - COALESCE(prior.cost, 0),
+            input_tokens = r.input_tokens + COALESCE(closed.input_tokens, 0),
+            cached_input_tokens = r.cached_input_tokens + COALESCE(closed.cached_input_tokens, 0),
+            output_tokens = r.output_tokens + COALESCE(closed.output_tokens, 0),
+            reasoning_tokens = r.reasoning_tokens + COALESCE(closed.reasoning_tokens, 0),
+            cost = r.cost + COALESCE(closed.cost, 0),
             estimated = r.estimated OR CAST(:estimated AS boolean)
-        FROM (SELECT) AS one LEFT JOIN model_calls AS prior
-            ON prior.tenant_id = CAST(:tenant_id AS uuid) AND prior.run_id = CAST(:run_id AS uuid)
-            AND prior.turn = CAST(:closed_turn AS int) AND prior.attempt = CAST(:closed_attempt AS int)
-        WHERE r.tenant_id = CAST(:tenant_id AS uuid) AND r.id = CAST(:run_id AS uuid) AND r.finished_at IS NULL
-            AND (CAST(:require_turn AS int) IS NULL OR r.turn = CAST(:require_turn AS int))
-            AND (CAST(:require_control AS int) IS NULL OR r.control_seq = CAST(:require_control AS int))
-            AND (NOT CAST(:require_desired_run AS boolean) OR r.desired = 'run')
+        FROM locked LEFT JOIN closed ON true
+        WHERE r.tenant_id = locked.tenant_id AND r.id = locked.id
         RETURNING r.tenant_id, r.id, r.last_seq, r.control_seq, r.desired, r.created_by
     ), opened AS (
         INSERT INTO model_calls (tenant_id, run_id, turn, attempt, provider, model, reserved_tokens,
@@ -160,15 +174,6 @@ _COMMIT = Statement(
                CAST(:model AS text), CAST(:reserved_tokens AS bigint), CAST(:input_price AS numeric),
                CAST(:cached_input_price AS numeric), CAST(:output_price AS numeric)
         FROM run WHERE CAST(:opened_turn AS int) IS NOT NULL
-    ), closed AS (
-        UPDATE model_calls c SET
-            state = CAST(:closed_state AS text), closed_at = clock_timestamp(),
-            input_tokens = CAST(:input_tokens AS bigint), cached_input_tokens = CAST(:cached_input_tokens AS bigint),
-            output_tokens = CAST(:output_tokens AS bigint), reasoning_tokens = CAST(:reasoning_tokens AS bigint),
-            cost = CAST(:cost AS numeric)
-        FROM run
-        WHERE c.tenant_id = run.tenant_id AND c.run_id = run.id
-            AND c.turn = CAST(:closed_turn AS int) AND c.attempt = CAST(:closed_attempt AS int)
     ), files AS (
         INSERT INTO artifacts (id, tenant_id, run_id, name, media_type, size, sha256, object_key, created_by)
         SELECT a.id, run.tenant_id, run.id, a.name, a.media_type, a.size, a.sha256, a.object_key, run.created_by
