@@ -37,7 +37,7 @@ _UPDATE = Statement(
 )
 _TOUCH_RUNS = Statement(
     """
-    UPDATE runs SET control_seq = control_seq + 1
+    UPDATE runs SET control_seq = control_seq + 1, checks = 0, next_check_at = clock_timestamp()
     WHERE id IN (
         SELECT id FROM runs WHERE finished_at IS NULL AND id > CAST(:after AS uuid)
         ORDER BY id LIMIT CAST(:limit AS int)

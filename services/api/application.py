@@ -16,8 +16,8 @@ from services.api.version import VERSION
 
 DESCRIPTION = """Runs AI agents as durable jobs. Every request but `GET /v1/version` needs a bearer token.
 Errors are `application/problem+json` with a stable `code`. A body may have 1 MiB, an artifact 32 MiB."""
-# Runs first: routes are tried in order.
-ROUTERS = (runs.router, events.router, agents.router, artifacts.router, tenants.router, system.router)
+# Routes are tried in order, so what is asked most stands first.
+ROUTERS = (events.router, runs.router, agents.router, artifacts.router, tenants.router, system.router)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]
 

@@ -219,6 +219,21 @@ def test_streams_end_when_the_tenant_is_suspended(
         assert time.monotonic() - began < 8
 
 
+def test_clients_that_vanish_leave_nothing_behind(operator: httpx.Client, api_url: str, agent: str) -> None:
+    def followers() -> float:
+        lines = httpx.get(f"{api_url}/metrics").text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("agent_runtime_api_followers "))
+
+    run_id = start(operator, agent)["id"]
+    for _ in range(20):
+        with events_of(operator, run_id) as frames:
+            list(islice(frames, 2))
+    deadline = time.monotonic() + 5
+    while followers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert followers() == 0
+
+
 @pytest.fixture
 def own_api(servers: TestServers, worker_id: str) -> tuple[str, psutil.Process]:
     """An API process that a test may stop."""
