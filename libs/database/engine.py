@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -71,8 +71,16 @@ async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[Async
             yield connection
             await driver.execute("COMMIT")
         except BaseException:
-            await asyncio.shield(_abandon(connection, driver))
+            await _to_its_end(_abandon(connection, driver))
             raise
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Whoever cancels again meanwhile has to wait: the pool must not get a connection that is still in use."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
 
 
 async def _abandon(connection: AsyncConnection, driver: Any) -> None:

@@ -1,0 +1,121 @@
+"""Migrations of a database with two tenants in it: every row is there afterwards, behind the same wall.
+
+Under forced row security the owner's statements touch no row and its foreign keys validate over rows that it cannot
+see, both without an error; so each migration runs here over rows of two tenants, which are counted as each tenant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs.database.engine import Database, open_migration_engine
+from libs.settings.database import DatabaseSettings, MigrationSettings
+from migrations.__main__ import configuration, upgrade
+from tests.fixtures.stack import TestServers
+from tests.integration.database.rows import sql
+from tests.integration.database.walls import STORED, describe
+
+TENANTS = ("00000000-0000-7000-8000-00000000000a", "00000000-0000-7000-8000-00000000000b")
+AGENT, RUN = "00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002"
+# Rows as the first revision knows them, in the order of their references; {t} is the tenant. A migration that adds a
+# table or a column worth migrating adds a line under its own revision: it is inserted once that revision is there.
+ROWS: dict[str, tuple[str, ...]] = {
+    "0001": (
+        "INSERT INTO tenants (id, slug, name) VALUES ('{t}', 't-' || right('{t}', 1), 'A tenant')",
+        f"INSERT INTO agents (tenant_id, id, slug, created_by) VALUES ('{{t}}', '{AGENT}', 'helper', 'ada')",
+        "INSERT INTO agent_versions (tenant_id, agent_id, number, digest, spec, created_by) "
+        f"SELECT '{{t}}', '{AGENT}', n, 'sha256:' || n, '{{{{}}}}', 'ada' FROM generate_series(1, 3) n",
+        f"UPDATE agents SET promoted_version = 2 WHERE id = '{AGENT}'",
+        "INSERT INTO runs (tenant_id, id, agent_id, version, created_by, last_seq, input) "
+        f"VALUES ('{{t}}', '{RUN}', '{AGENT}', 1, 'ada', 5, '\"hello\"')",
+        "INSERT INTO runs (tenant_id, agent_id, version, created_by, status, finished_at) "
+        f"SELECT '{{t}}', '{AGENT}', 2, 'bob', 'completed', now() FROM generate_series(1, 4)",
+        "INSERT INTO run_events (tenant_id, run_id, seq, type, key, data) "
+        f"SELECT '{{t}}', '{RUN}', n, 'model.started', 'm' || n, '{{{{\"a\": 1}}}}' FROM generate_series(1, 5) n",
+        "INSERT INTO model_calls (tenant_id, run_id, turn, attempt, provider, model, reserved_tokens) "
+        f"SELECT '{{t}}', '{RUN}', n, 1, 'p', 'm', 10 FROM generate_series(1, 2) n",
+        "INSERT INTO artifacts (tenant_id, run_id, name, media_type, size, sha256, object_key, created_by) "
+        f"VALUES ('{{t}}', '{RUN}', 'report.txt', 'text/plain', 1, 'ab', 'key', 'ada')",
+        "INSERT INTO idempotency_keys (tenant_id, subject, operation, key, digest) "
+        "VALUES ('{t}', 'ada', 'POST /v1/runs', 'k', 'd')",
+    ),
+}
+COUNTED = {
+    "tenants": 1, "agents": 1, "agent_versions": 3, "runs": 5, "run_events": 5, "model_calls": 2, "artifacts": 1,
+    "idempotency_keys": 1,
+}  # fmt: skip
+
+
+class Empty:
+    """A database without tables, and its two ways in."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+        self.owner: AsyncEngine = open_migration_engine(MigrationSettings(**values))
+        self.database = Database.open(DatabaseSettings(**values))
+
+    async def upgrade(self, revision: str) -> None:
+        def run(connection: Connection) -> None:
+            command.upgrade(configuration(connection), revision)
+
+        async with self.owner.begin() as connection:
+            await connection.run_sync(run)
+
+    async def revisions(self) -> list[str]:
+        """From the first to the newest."""
+
+        def read(connection: Connection) -> list[str]:
+            found = ScriptDirectory.from_config(configuration(connection)).walk_revisions()
+            return [script.revision for script in found][::-1]
+
+        async with self.owner.connect() as connection:
+            return await connection.run_sync(read)
+
+    async def insert(self, revision: str) -> None:
+        for tenant in TENANTS:
+            async with self.database.tenant(UUID(tenant)) as connection:
+                for row in ROWS.get(revision, ()):
+                    await sql(connection, row.format(t=tenant))
+
+    async def counts(self, tenant: str) -> dict[str, int]:
+        async with self.database.tenant(UUID(tenant)) as connection:
+            return {table: (await sql(connection, f"SELECT count(*) FROM {table}"))[0][0] for table in COUNTED}
+
+
+@pytest.fixture
+async def empty(servers: TestServers) -> AsyncIterator[Empty]:
+    environment = await asyncio.to_thread(servers.new_database, "empty", migrated=False)
+    made = Empty(environment)
+    yield made
+    await made.database.close()
+    await made.owner.dispose()
+
+
+async def test_every_migration_keeps_the_rows_of_two_tenants(empty: Empty) -> None:
+    for revision in await empty.revisions():
+        await empty.upgrade(revision)
+        await empty.insert(revision)
+        for tenant in TENANTS:
+            assert await empty.counts(tenant) == COUNTED, revision
+    async with empty.owner.connect() as connection:
+        assert (await describe(connection)).splitlines() == STORED.read_text().splitlines()
+
+
+async def test_two_migrations_at_once_and_again_are_one(empty: Empty) -> None:
+    async def migrate() -> None:
+        async with empty.owner.begin() as connection:
+            await connection.run_sync(upgrade)
+
+    await asyncio.gather(migrate(), migrate(), migrate())
+    await migrate()
+    async with empty.owner.connect() as connection:
+        assert (await describe(connection)).splitlines() == STORED.read_text().splitlines()
