@@ -118,6 +118,8 @@ class Feed:
         read_at = time.monotonic() + self._live.poll_seconds
         beat_at = time.monotonic() + HEARTBEAT_SECONDS
         while not self._ended:
+            # Sooner from the moment that Redis is away; deltas alone put no reading off.
+            read_at = min(read_at, time.monotonic() + self._live.poll_seconds)
             if not behind:
                 await follower.wait(min(read_at, beat_at, self._expires_at()) - time.monotonic())
             if self._gone or time.monotonic() >= self._expires_at():
@@ -129,7 +131,7 @@ class Feed:
             if polled and not await self._may_stay():
                 return
             chunk, behind = await self._next(follower, must_read=polled or behind)
-            if polled or chunk:
+            if polled:
                 read_at = time.monotonic() + self._live.poll_seconds
             if not chunk and time.monotonic() >= beat_at:
                 chunk = HEARTBEAT
