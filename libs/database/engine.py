@@ -19,7 +19,7 @@ from libs.database.statements import DRIVER
 from libs.settings.database import DatabaseSettings, MigrationSettings, tls_context
 
 CONNECT_TIMEOUT_SECONDS = 5
-COMMAND_TIMEOUT_SECONDS = 20
+COMMAND_TIMEOUT_SECONDS = 10
 PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
 
 

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from libs.contracts.live import Delta
+from libs.database.engine import is_unavailable
 from libs.database.events import EventRow, Opening
 from libs.domain.errors import DomainProblem
 from libs.domain.events import MODEL_COMPLETED, MODEL_FAILED, MODEL_STARTED, TERMINAL
 from services.api.callers import Caller
 from services.api.live import Follower, Live
-from services.api.problems import is_away
 from services.api.schemas.events import event_json
 from services.api.tenancy import Tenancy
 
@@ -171,7 +171,7 @@ class Feed:
                 self._caller.tenant_id, self._run_id, after, PAGE, not_before=follower.woken_at
             )
         except Exception as error:
-            if not is_away(error):
+            if not is_unavailable(error):
                 raise
             await asyncio.sleep(1)
             return None
@@ -183,7 +183,7 @@ class Feed:
         except DomainProblem:
             return False
         except Exception as error:
-            if not is_away(error):
+            if not is_unavailable(error):
                 raise
         return True
 

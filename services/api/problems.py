@@ -7,10 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from asyncpg.exceptions import InterfaceError
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -46,7 +44,6 @@ AWAY_RETRY_SECONDS = 2
 IN_USE_RETRY_SECONDS = 1
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
 _MAX_FLAWS = 50
-_AWAY = ("08", "53", "57")  # classes of SQLSTATE: connection, resources, shutting down
 
 
 def install(app: FastAPI) -> None:
@@ -77,7 +74,7 @@ def problem(
 
 def answer_unexpected(error: Exception) -> Response:
     """Neither message nor place of an unexpected error is for the caller; the trace id finds both in the log."""
-    if is_away(error):
+    if is_unavailable(error):
         logger.warning("the database does not answer: %s", type(error).__name__)
         return answer(DependencyUnavailable("database", "The database does not answer.", AWAY_RETRY_SECONDS))
     if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith("22"):
@@ -86,18 +83,6 @@ def answer_unexpected(error: Exception) -> Response:
     logger.error("a request failed", exc_info=error)
     trace = current().get("trace_id", "")
     return problem("internal", f"This is our mistake. Quote the trace id {trace} when you report it.", trace_id=trace)
-
-
-def is_away(error: BaseException) -> bool:
-    """Whether PostgreSQL is away: unreachable, shutting down, out of connections, or gone in the middle."""
-    if is_unavailable(error) or isinstance(error, PoolExhausted):
-        return True
-    seen: BaseException | None = error
-    while seen is not None:
-        if str(getattr(seen, "sqlstate", "") or "")[:2] in _AWAY or isinstance(seen, InterfaceError):
-            return True
-        seen = getattr(seen, "orig", None) or seen.__cause__
-    return False
 
 
 def answer(error: DomainProblem) -> Response:
