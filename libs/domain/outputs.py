@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from libs.domain.schemas import mismatch
+from libs.domain.texts import clean
 
 MAX_REJECTIONS = 3  # answers in a row that are given back to the model
 
@@ -42,7 +44,7 @@ def parse_output(text: str, schema: dict[str, Any] | None) -> Any:
 
 def _without_fence(text: str) -> str:
     """Models like to put JSON into a Markdown code block."""
-    lines = text.strip().splitlines()
+    lines = text.strip().split("\n")
     if len(lines) >= 2 and lines[0].startswith("```") and lines[-1].strip() == "```":
         return "\n".join(lines[1:-1])
     return text
@@ -52,13 +54,20 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:40]} is too large a number")
+    return value
+
+
 def _parse(text: str, subject: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Unacceptable(f"{subject} not valid JSON: {error}.") from error
 
 
 def _check(value: Any, schema: dict[str, Any], subject: str) -> None:
     if problem := mismatch(value, schema):
-        raise Unacceptable(f"{subject} not fit the schema: {problem}")
+        raise Unacceptable(clean(f"{subject} not fit the schema: {problem}")[0])  # it can quote names of the value
