@@ -29,6 +29,7 @@ CALL_SECONDS = 0.1
 CONNECT_SECONDS = 1.0
 QUEUE_LENGTH = 10_000
 BATCH = 256
+EXPIRE_EVERY = 32  # deltas of an attempt
 FAILURES = (RedisError, OSError, TimeoutError)
 Command: TypeAlias = tuple[Any, ...]
 
@@ -75,11 +76,10 @@ class EventStream:
         """Pass on a piece of an answer in progress, and keep it for those who come later."""
         text = json.dumps(asdict(delta), separators=(",", ":"))
         stream = delta_stream(tenant_id, run_id)
-        self._enqueue(
-            ("XADD", stream, "MAXLEN", "~", DELTA_LENGTH, "*", "d", text),
-            ("EXPIRE", stream, DELTA_SECONDS),
-            ("PUBLISH", wake_channel(tenant_id, run_id), f"d{text}"),
-        )
+        kept: list[Command] = [("XADD", stream, "MAXLEN", "~", DELTA_LENGTH, "*", "d", text)]
+        if delta.index % EXPIRE_EVERY == 0:
+            kept.append(("EXPIRE", stream, DELTA_SECONDS))
+        self._enqueue(*kept, ("PUBLISH", wake_channel(tenant_id, run_id), f"d{text}"))
 
     def control(self, tenant_id: UUID, run_id: UUID) -> None:
         """Tell the workers that something is asked of the run."""

@@ -47,6 +47,7 @@ from services.worker.workflows.agent_run import AgentRunWorkflow
 logger = logging.getLogger(__name__)
 MODULE = "services.worker.main"
 CONNECT_PAUSE = 0.5  # seconds
+POLLS_END_SECONDS = 0.2  # that Temporal needs to hear that a worker asks for no more
 
 
 class Process:
@@ -153,11 +154,22 @@ async def serve(settings: WorkerSettings, build: BuildTools, module: str) -> Non
                         await running.enter_async_context(worker)
                     await stopped.wait()
                     logger.info("stopping: steps in progress go to other workers")
-                    process.control.leave()
+                    await _hand_over(workers, process.control)
             starting.cancel()
             background.stop()
     finally:
         await process.close()
+
+
+async def _hand_over(workers: Sequence[Worker], control: ControlWatch) -> None:
+    """Stop asking for work, and only then let steps return: what follows them must not be given to this process.
+
+    A workflow task that Temporal gives to a poll that is being closed is lost for ten seconds.
+    """
+    stopping = [asyncio.create_task(worker.shutdown()) for worker in workers]
+    await asyncio.sleep(POLLS_END_SECONDS)
+    control.leave()
+    await asyncio.gather(*stopping)
 
 
 async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> None:

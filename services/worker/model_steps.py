@@ -26,6 +26,7 @@ from services.worker.bench import Workbench
 from services.worker.control import Watched
 from services.worker.endings import Endings
 from services.worker.journal import View
+from services.worker.pieces import Pieces
 
 ABORT_AFTER_LEAVING = 5.0  # seconds that a stopping worker lets a model go on
 
@@ -151,18 +152,18 @@ class ModelSteps:
         return self._answered(view, opening, answer, int((time.monotonic() - began) * 1000))
 
     async def _stream(self, view: View, opening: Opening, request: ModelRequest, answer: ModelAnswer) -> None:
-        base_seq, index = view.log.last_seq, 0
+        base_seq = view.log.last_seq
 
-        def on_text(text: str) -> None:
-            nonlocal index
+        def publish(index: int, text: str) -> None:
             delta = Delta(opening.turn, opening.attempt, base_seq, index, text)
             self._bench.deltas.delta(view.run.tenant_id, view.run.run_id, delta)
-            index += 1
 
-        call = asyncio.create_task(self._bench.models.answer(request, answer, on_text))
+        pieces = Pieces(publish)
+        call = asyncio.create_task(self._bench.models.answer(request, answer, pieces.add))
         try:
             await self._until_done(view, call)
         finally:
+            pieces.stop()
             if not call.done():
                 call.cancel()
                 with suppress(asyncio.CancelledError, ModelFailed):
