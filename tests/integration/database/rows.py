@@ -17,6 +17,7 @@ from libs.database.steps import Change, ClosedCall, Committed, LoadedRun, Opened
 from libs.domain.events import NewEvent
 from libs.domain.runs import Price, Usage
 
+SPEC = '{"model": "local/smol"}'
 PRICE = Price(Decimal(1), Decimal("0.5"), Decimal(2))
 
 
@@ -87,7 +88,7 @@ async def new_household(database: Database) -> Household:
         assert await tenants.add(connection, tenant_id, f"t-{token_hex(6)}", "A tenant")
         agent = await agents.add(connection, tenant_id, "helper", "", "ada")
         assert agent is not None
-        number = await agents.add_version(connection, tenant_id, agent.id, f"sha256:{token_hex(8)}", "{}", "ada")
+        number = await agents.add_version(connection, tenant_id, agent.id, f"sha256:{token_hex(8)}", SPEC, "ada")
         await agents.promote(connection, agent.id, number)
     return Household(database, tenant_id, agent.id)
 
