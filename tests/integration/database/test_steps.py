@@ -111,6 +111,28 @@ async def test_of_an_end_and_a_cancel_at_the_same_time_none_is_lost(home: Househ
         assert state.finished or state.desired == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Change((fact(),), turn=1), Change((fact(),), require_turn=0, turn=1)),
+        (Change((fact(),), desired="cancelled"), Change(ENDED.events, require_control=0, status="completed")),
+        (Change((fact(),), desired="paused"), Change((fact(),), require_desired_run=True)),
+        (ENDED, Change((fact(),))),
+    ],
+    ids=["turn", "control", "desired", "end"],
+)
+async def test_a_fence_is_judged_when_the_row_is_ours(home: Household, first: Change, second: Change) -> None:
+    """The second commit begins before the first is there, and waits for the row."""
+    run = await home.run()
+    async with home.database.tenant(home.tenant_id) as connection:
+        assert await steps.commit(connection, home.tenant_id, run, first)
+        waiting = asyncio.create_task(home.commit(run, second))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+    assert await waiting is None
+    assert await home.seqs(run) == [1, 2]
+
+
 async def test_nothing_is_opened_when_something_else_is_desired(home: Household) -> None:
     run = await home.run()
     await home.commit(run, Change((fact(),), started=True))
