@@ -57,6 +57,25 @@ async def test_wake_ups_may_come_twice_and_out_of_order(stage: Stage) -> None:
     assert len(steps.turns) == 3
 
 
+async def test_the_highest_of_what_came_counts(stage: Stage) -> None:
+    """An older wake-up that arrives last does not hide that the turn has not seen the newest."""
+    signalled = asyncio.Event()
+
+    async def parks(request: TurnRequest) -> Step:
+        await signalled.wait()
+        return Step(waiting=True, control_seq=5)
+
+    steps = ScriptedSteps([parks, FINISHED])
+    async with stage.worker(steps):
+        handle = await stage.start()
+        for number in (6, 4):
+            await wake(handle, number)
+        await until(lambda: steps.turns)
+        signalled.set()
+        await ended(handle)
+    assert len(steps.turns) == 2
+
+
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.parametrize("moment", ["before the turn", "in the turn", "with its end", "after its end", "in the wait"])
 async def test_a_wake_up_at_any_point_between_the_commit_and_the_wait(stage: Stage, moment: str, stop: bool) -> None:
