@@ -61,6 +61,10 @@ class ToolService:
         """Answer so much later."""
         self.plans[path] = Plan(delay=seconds)
 
+    def fail(self, path: str, status: int) -> None:
+        """Answer with this status."""
+        self.plans[path] = Plan(status=status, body='{"error": "as planned"}')
+
     def count(self, path: str) -> int:
         return sum(1 for request in self.received if request.path == path)
 

@@ -47,7 +47,7 @@ def reach(name: str, where: str) -> None:
 
 
 def plans() -> Path:
-    return Path(os.environ["CRASH_PLANS"])
+    return Path(os.environ.get("CRASH_PLANS", "/no plans"))
 
 
 def planned(name: str) -> dict[str, Any] | None:

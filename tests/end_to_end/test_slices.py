@@ -1,0 +1,101 @@
+"""Nothing depends on where a slice ends: the same runs with slices of 0 s and of 60 s leave the same log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from agent_runtime import AsyncClient, Run
+
+from deploy.demo.model_control import ModelControl
+from tests.fixtures.platform import Platform, call
+from tests.fixtures.records import Record
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("platform")]
+
+SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+GOOD = {"content": '{"ok": true}'}
+# What differs between any two runs, or says only who did it and how long it took.
+INCIDENTAL = {
+    "worker",
+    "duration_ms",
+    "effect_id",
+    "id",
+    "object_key",
+    "retry_at",
+    "input_seq",
+    "reserved_tokens",
+    "claim",
+}
+
+
+def scripts(item: str) -> dict[str, list[dict[str, Any]]]:
+    """Runs of every kind, by name."""
+    look, put, order = (call(name, item=item) for name in ("look", "put", "order"))
+    write = call("write_artifact", name="a.txt", content="text")
+    return {
+        "answer": [GOOD],
+        "reads": [{"tool_calls": [look]}] * 3 + [GOOD],
+        "parallel": [{"tool_calls": [look, put, order, look, put]}, GOOD],
+        "writes": [{"tool_calls": [order]}, {"tool_calls": [order]}, GOOD],
+        "artifacts": [{"tool_calls": [write]}, {"tool_calls": [call("read_artifact", name="a.txt")]}, GOOD],
+        "refused": [{"tool_calls": [call("nothing"), look]}, GOOD],
+        "tool fails": [{"tool_calls": [call("look", item=f"broken-{item}")]}, GOOD],
+        "provider fails": [
+            {"tool_calls": [look]},
+            {**GOOD, "fault": {"kind": "status", "status": 500, "times": 1}},
+        ],
+        "wrong form": [{"content": "no"}, GOOD],
+        "key refused": [{"tool_calls": [look]}, {"fault": {"kind": "status", "status": 401}}],
+        "steps": [{"tool_calls": [look]}] * 9,
+    }
+
+
+async def test_nothing_depends_on_where_a_slice_ends(platform: Platform) -> None:
+    """Architecture 3: same ends, same events in the same order of turns, same requests at the model and the service."""
+    item = f"sl-{uuid4().hex[:8]}"
+    logs: dict[str, dict[str, Any]] = {}
+    counts: dict[str, list[int]] = {}
+    for seconds in ("00", "60"):
+        platform.tools.fail(f"/look/broken-{item}-{seconds}", 500)
+        with platform.workers(2, WORKER_SLICE_SECONDS=seconds):
+            logs[seconds], counts[seconds] = await run_all(platform, f"{item}-{seconds}")
+    for name, log in logs["00"].items():
+        assert log == logs["60"][name], name
+    assert counts["00"] == counts["60"]
+
+
+async def run_all(platform: Platform, item: str) -> tuple[dict[str, Any], list[int]]:
+    tools = [platform.tool("look", "read"), platform.tool("put", "idempotent"), platform.tool("order", "write")]
+    async with platform.client() as api, platform.model() as model, platform.records() as records:
+        ended = await asyncio.gather(
+            *(run_one(platform, api, model, name, turns, tools) for name, turns in scripts(item).items())
+        )
+        logs: dict[str, Any] = {}
+        for name, run, requests in ended:
+            record = await records.run(run.id)
+            record.check(run.status)
+            logs[name] = [run.status, run.output, run.error and run.error.code, requests, normal(record, item)]
+    return logs, [platform.tools.count(f"/{name}/{item}") for name in ("look", "put", "order")]
+
+
+async def run_one(
+    platform: Platform, api: AsyncClient, model: ModelControl, name: str, turns: list[dict[str, Any]], tools: list[Any]
+) -> tuple[str, Run, int]:
+    agent = await platform.agent(api, model, turns, tools=[*tools, {"type": "artifacts"}], output_schema=SCHEMA)
+    run = await api.runs.run(agent, "hello", limits={"steps": 5}, timeout=40)
+    return name, run, len(await model.requests(agent))
+
+
+def normal(record: Record, item: str) -> list[list[str]]:
+    """The log turn by turn: within one, calls that run side by side may be opened and end in any order."""
+    turns: list[list[str]] = [[]]
+    for event in record.events:
+        if event["type"] == "model.started":
+            turns.append([])
+        data = {name: value for name, value in event["data"].items() if name not in INCIDENTAL | {"model", "agent"}}
+        data.pop("tool_calls", None)
+        turns[-1].append(f"{event['type']} {sorted(data.items(), key=str)}".replace(item, "ITEM"))
+    return [sorted(turn) for turn in turns]
