@@ -23,6 +23,10 @@ COMMAND_TIMEOUT_SECONDS = 10
 PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
 
 
+class NothingCommitted(Exception):
+    """PostgreSQL rolled back where a commit was asked for."""
+
+
 class Database:
     """The two ways into PostgreSQL that a program has."""
 
@@ -69,7 +73,8 @@ async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[Async
         try:
             await driver.execute(opening)
             yield connection
-            await driver.execute("COMMIT")
+            if await driver.execute("COMMIT") != "COMMIT":
+                raise NothingCommitted("a statement of the transaction failed, and its error was passed over")
         except BaseException:
             await _to_its_end(_abandon(connection, driver))
             raise

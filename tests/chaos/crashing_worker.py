@@ -1,7 +1,7 @@
 """A worker that kills or stops itself at exact points of a run, as the plans in CRASH_PLANS say.
 
 A plan is a file named after the run's model (or after its tenant, for what comes before anything is read):
-`{"how": "SIGKILL"|"SIGSTOP", "where": POINT, "times": 1}`. Each time it strikes it leaves a file with its process id.
+`{"how": "SIGKILL"|"SIGSTOP"|"LOST_ANSWER", "where": POINT, "times": 1}`. Each time it strikes it leaves a file with its process id.
 With ROLE=steps the worker takes activities only, one at a time, so that nothing but its run is struck with it;
 ROLE=conductor takes workflows only.
 """
@@ -13,28 +13,34 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.worker import Worker
 
 from libs.clients.openai import ModelAnswer, ModelRequest, Models
+from libs.database.engine import Database
 from libs.database.steps import Change
 from libs.domain.tools import ToolCall, ToolContext, ToolResult
 from libs.tools.http import HttpTool
 from services.worker import main
 from services.worker.activities.steps import StepActivities
 from services.worker.journal import Journal, View
+from services.worker.keys import RunKey
 
 MODULE = "tests.chaos.crashing_worker"
 WAIT_FOR_THE_SERVICE = 0.4  # seconds; the service answers such calls later
 
 
-def reach(name: str, where: str) -> None:
-    """Die or stop here, if there is a plan for it that has not struck yet."""
+def reach(name: str, where: str) -> str | None:
+    """Die or stop here, if there is a plan for it that has not struck yet; what else is planned is told."""
     if (plan := planned(name)) is None or plan["where"] != where:
-        return
+        return None
     for number in range(plan["times"]):
         try:
             mark = os.open(plans() / f"{name}.struck.{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -42,8 +48,10 @@ def reach(name: str, where: str) -> None:
             continue
         os.write(mark, str(os.getpid()).encode())
         os.close(mark)
-        os.kill(os.getpid(), signal.Signals[plan["how"]])
-        return
+        if plan["how"] != "LOST_ANSWER":
+            os.kill(os.getpid(), signal.Signals[plan["how"]])
+        return str(plan["how"])
+    return None
 
 
 def plans() -> Path:
@@ -58,20 +66,63 @@ def planned(name: str) -> dict[str, Any] | None:
     return found
 
 
+def points_of(change: Change) -> list[str]:
+    """One for each event."""
+    return [f"{event.type} {event.data.get('turn', '')}".strip() for event in change.events]
+
+
+class LosingDatabase:
+    """The database whose next COMMIT is done and whose answer is lost."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lost = False
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
+        async with self._database.tenant(tenant_id) as connection:
+            yield connection
+        if not self._lost:
+            self._lost = True
+            raise ConnectionResetError("the test has lost the answer of COMMIT")
+
+
 def strike_commits() -> None:
     """Points `before TYPE TURN` and `after TYPE TURN`, for each event of a commit."""
-    commit = Journal.commit
+    commit, begin = Journal.commit, Journal.begin
 
     async def striking(self: Journal, view: View, change: Change) -> View | None:
-        points = [f"{event.type} {event.data.get('turn', '')}".strip() for event in change.events]
-        for point in points:
-            reach(view.version.spec.model_name, f"before {point}")
-        committed = await commit(self, view, change)
-        for point in points if committed is not None else ():
-            reach(view.version.spec.model_name, f"after {point}")
+        name = view.version.spec.model_name
+        journal = self
+        for point in points_of(change):
+            if reach(name, f"before {point}") == "LOST_ANSWER":
+                journal = copy(self)
+                journal._database = LosingDatabase(self._database)  # type: ignore[assignment]  # what commit needs of it
+        committed = await commit(journal, view, change)
+        for point in points_of(change) if committed is not None else ():
+            reach(name, f"after {point}")
         return committed
 
+    async def beginning(self: Journal, run: RunKey, decide: Callable[[View], Change | None]) -> View:
+        decided: list[tuple[View, Change]] = []
+
+        def deciding(view: View) -> Change | None:
+            change = decide(view)
+            if change is not None:
+                decided.append((view, change))
+                for point in points_of(change):
+                    reach(view.version.spec.model_name, f"before {point}")
+            return change
+
+        view = await begin(self, run, deciding)
+        for before, change in decided:
+            if view.state.last_seq >= before.state.last_seq + len(change.events):
+                for point in points_of(change):
+                    reach(view.version.spec.model_name, f"after {point}")
+        return view
+
     Journal.commit = striking  # type: ignore[method-assign]  # this is what the module is for
+    Journal.begin = beginning  # type: ignore[method-assign]  # this is what the module is for
 
 
 def strike_model_calls() -> None:

@@ -94,7 +94,7 @@ async def test_servers_are_struck_in_turn_while_runs_go_on(platform: Platform, n
         record.check()
         assert [file["name"] for file in record.artifacts] == ["a.txt"]
     assert traffic.slowest < LONGEST_ANSWER, traffic.answers
-    assert len(traffic.accepted) > 20, traffic.answers
+    assert len(traffic.accepted) > 10, traffic.answers
     for server in ("temporal", "valkey", "object-store"):
         assert set(traffic.answers[server]) <= {"202"}, traffic.answers  # none of them is needed to accept a run
     assert set(traffic.answers["postgres"]) <= {"202", "503"}, traffic.answers
@@ -162,4 +162,5 @@ async def test_nothing_in_flight_is_done_twice_when_temporal_blinks(platform: Pl
         handed_over = len(record.of("tool.failed", code="handed_back"))
         assert len(record.of("tool.started")) - handed_over == (name != "model"), str(record)
         if name != "model":
-            assert platform.tools.count(f"/{name}/{item}") == 1 + handed_over
+            # What the slice gave up may have been sent, or not yet.
+            assert 1 <= platform.tools.count(f"/{name}/{item}") <= 1 + handed_over

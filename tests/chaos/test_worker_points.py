@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from agent_runtime import AsyncClient, Run
+from agent_runtime import AsyncClient, Run, WaitExpired
 
 from deploy.demo.model_control import ModelControl
 from tests.chaos import crashing_worker
@@ -154,21 +154,39 @@ async def test_a_worker_is_struck_at_every_point(
             await asyncio.gather(*(begin(platform, clients[s.tenant], model, s, tmp_path) for s in strikes))
             await asyncio.gather(*(finish(clients[s.tenant], s) for s in strikes))
             stopped = await thaw(tmp_path)
-        assert len(struck(tmp_path)) == len(strikes), missed(strikes, tmp_path)
+        assert len(struck(tmp_path)) == len(strikes), await missed(platform, strikes, tmp_path)
         assert stopped == (len(strikes) if how == "SIGSTOP" else 0)
         for strike in strikes:
             await check(platform, model, strike)
 
 
-async def finish(api: AsyncClient, strike: Strike) -> None:
+async def test_the_answer_of_a_commit_is_lost(platform: Platform, tmp_path: Path) -> None:
+    """Rule 1: a connection lost during COMMIT means to read what is there, not that somebody else was faster."""
+    strikes = [Strike("LOST_ANSWER", f"before {commit}") for commit in COMMITS]
+    common = {"CRASH_PLANS": str(tmp_path), "WORKER_SLICE_SECONDS": "2"}
+    async with platform.client() as api, platform.model() as model:
+        with platform.workers(2, crashing_worker.MODULE, **common):
+            await asyncio.gather(*(begin(platform, api, model, s, tmp_path) for s in strikes))
+            await asyncio.gather(*(finish(api, s, 15) for s in strikes))
+        assert len(struck(tmp_path)) == len(strikes), await missed(platform, strikes, tmp_path)
+        for strike in strikes:
+            await check(platform, model, strike)
+
+
+async def finish(api: AsyncClient, strike: Strike, seconds: float = 110) -> None:
     assert strike.run is not None
-    strike.run = await api.runs.wait(strike.run.id, timeout=110)
+    try:
+        strike.run = await api.runs.wait(strike.run.id, timeout=seconds)
+    except WaitExpired:
+        raise AssertionError(f"{strike} has not ended") from None
 
 
-def missed(strikes: list[Strike], plans: Path) -> list[str]:
-    """Points that no worker came by."""
+async def missed(platform: Platform, strikes: list[Strike], plans: Path) -> str:
+    """Runs whose point no worker came by."""
     names = {mark.name.partition(".struck")[0] for mark in struck(plans)}
-    return [str(strike) for strike in strikes if strike.name not in names and strike.tenant == TENANT]
+    missing = [strike for strike in strikes if strike.tenant == TENANT and strike.name not in names]
+    async with platform.records() as records:
+        return "\n".join([f"{strike}\n{await records.run(strike.run.id)}" for strike in missing if strike.run])
 
 
 async def check(platform: Platform, model: ModelControl, strike: Strike) -> None:

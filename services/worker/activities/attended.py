@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from libs.contracts.workflow import FINISH_RUN
 from libs.database.engine import is_unavailable
 from libs.database.steps import Unstorable
 from libs.domain.errors import DependencyUnavailable
@@ -71,6 +72,7 @@ def reported(error: Exception) -> ApplicationError:
     frames = "".join(traceback.format_tb(error.__traceback__))
     logger.error("a step failed unexpectedly: %s\n%s", type(error).__name__, frames)
     last = activity.in_activity() and activity.info().attempt >= UNEXPECTED_AT_MOST
+    last = last and activity.info().activity_type != FINISH_RUN  # the end is tried until it is written
     return ApplicationError(f"Unexpected {type(error).__name__}.", type="internal", non_retryable=last)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.embedded.ports import LOOPBACK
 from libs.database import steps
-from libs.database.engine import Database, is_unavailable
+from libs.database.engine import Database, NothingCommitted, is_unavailable
 from libs.database.steps import Change, EffectTaken, Unstorable
 from libs.domain.events import NewEvent
 from tests.fixtures.stack import TestServers
@@ -207,3 +208,11 @@ async def updates_of_runs(connection: AsyncConnection) -> tuple[int, int]:
         connection, "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'runs'"
     )
     return row[0], row[1]
+
+
+async def test_a_commit_that_commits_nothing_is_no_success(alone: Household, narrow: Database) -> None:
+    """A statement's error that somebody passes over turns PostgreSQL's COMMIT into a rollback."""
+    with pytest.raises(NothingCommitted):
+        async with narrow.tenant(alone.tenant_id) as connection:
+            with suppress(Exception):
+                await connection.exec_driver_sql("SELECT 1 / 0")
