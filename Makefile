@@ -22,10 +22,10 @@ check: setup-dev ## Format, lint, types, import contracts, unit tests, locks: se
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_locks.py
 	$(BIN)/python .ci/settings_document.py --check
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -q -n 2 --dist loadgroup
 
 test: setup-dev ## Every test, on real servers (ARGS="-k name" chooses)
-	$(BIN)/pytest tests $(ARGS)
+	$(BIN)/pytest tests -n 2 --dist loadgroup $(ARGS)
 
 demo: setup ## Watch an agent survive the death of its worker
 	@$(BIN)/python -m deploy.demo
@@ -37,7 +37,7 @@ bench: setup-dev ## Measure the platform against bare programs (BENCH_JSON=file 
 	$(BIN)/python -m tests.bench $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 chaos: setup-dev ## Kill processes at every step and look for what was lost
-	$(BIN)/pytest tests/chaos $(ARGS)
+	$(BIN)/pytest tests/chaos -v $(ARGS)
 
 migrate: setup ## Bring the database that DATABASE_MIGRATION_URL names to the newest schema
 	$(BIN)/python -m migrations
