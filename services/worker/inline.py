@@ -142,6 +142,19 @@ class InlineCalls:
         event = self._tools.closed(view, turn.number, item.call.index, ATTEMPT, failed)
         return await self._bench.journal.commit(view, Change((event,))) or await self._bench.journal.load(view.run)
 
+    async def give_back(self, view: View) -> View:
+        """Close what was opened with the turn and is not to be made here: nothing of it was sent.
+
+        Left open it would seem to be in flight, on this very process.
+        """
+        for number, index, attempt in view.log.open_tool_attempts:
+            if attempt.claim == self._tools.claim and not view.state.finished:
+                failed = HandedBack("The step ended before the call was made.")
+                failed.sent = False
+                change = Change((self._tools.closed(view, number, index, attempt.number, failed),))
+                view = await self._bench.journal.commit(view, change) or await self._bench.journal.load(view.run)
+        return view
+
     async def _handed_back(self, view: View, turn: Turn, tasks: dict[asyncio.Task[Outcome], Prepared]) -> View:
         """Abort what is still going on and close it: activities of their own make these calls."""
         items = list(tasks.values())

@@ -66,6 +66,8 @@ class TakingTurn:
                 view = await self._load()
             view = await self._resumed(view)
             action = next_action(view.log, view.now, self._bench.model_attempts)
+            if not (self._may_go_on and isinstance(action, RunCalls)):
+                view = await self._inline.give_back(view)
             match action:
                 case Done():
                     self._bench.journal.forget(self._run)

@@ -1,7 +1,8 @@
 """A worker that kills or stops itself at exact points of a run, as the plans in CRASH_PLANS say.
 
 A plan is a file named after the run's model (or after its tenant, for what comes before anything is read):
-`{"how": "SIGKILL"|"SIGSTOP"|"LOST_ANSWER", "where": POINT, "times": 1}`. Each time it strikes it leaves a file with its process id.
+`{"how": HOW, "where": POINT, "times": 1}`. Each time it strikes it leaves a file with its process id. HOW is SIGKILL,
+SIGSTOP, LOST_ANSWER (`before` a commit: its COMMIT is done, the answer lost), or SLOW (`after` one: dawdle).
 With ROLE=steps the worker takes activities only, one at a time, so that nothing but its run is struck with it;
 ROLE=conductor takes workflows only.
 """
@@ -34,6 +35,7 @@ from services.worker.journal import Journal, View
 from services.worker.keys import RunKey
 
 MODULE = "tests.chaos.crashing_worker"
+SLOW_SECONDS = 1.5
 WAIT_FOR_THE_SERVICE = 0.4  # seconds; the service answers such calls later
 
 
@@ -48,7 +50,7 @@ def reach(name: str, where: str) -> str | None:
             continue
         os.write(mark, str(os.getpid()).encode())
         os.close(mark)
-        if plan["how"] != "LOST_ANSWER":
+        if plan["how"].startswith("SIG"):
             os.kill(os.getpid(), signal.Signals[plan["how"]])
         return str(plan["how"])
     return None
@@ -100,7 +102,8 @@ def strike_commits() -> None:
                 journal._database = LosingDatabase(self._database)  # type: ignore[assignment]  # what commit needs of it
         committed = await commit(journal, view, change)
         for point in points_of(change) if committed is not None else ():
-            reach(name, f"after {point}")
+            if reach(name, f"after {point}") == "SLOW":
+                await asyncio.sleep(SLOW_SECONDS)
         return committed
 
     async def beginning(self: Journal, run: RunKey, decide: Callable[[View], Change | None]) -> View:
