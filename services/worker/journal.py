@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from libs.clients.object_store import ObjectStore
@@ -25,6 +25,7 @@ from libs.domain.runs import RunState
 from libs.domain.texts import LARGE
 from services.worker.keys import RunKey
 from services.worker.specs import Specs, Version
+from services.worker.wakes import Live, Wakes
 
 logger = logging.getLogger(__name__)
 CACHED_RUNS = 512
@@ -34,12 +35,6 @@ INLINE_AT_MOST = 4 * 1024 * 1024  # bytes of a value that stays inline while the
 
 class RunVanished(Exception):
     """There is no such run: it was deleted."""
-
-
-class Live(Protocol):
-    """Tells listeners that there is something to read; never waits, never fails."""
-
-    def wake(self, tenant_id: UUID, run_id: UUID, last_seq: int) -> None: ...
 
 
 @dataclass
@@ -97,7 +92,7 @@ class Journal:
         self._database = database
         self._objects = objects
         self._specs = specs
-        self._live = live
+        self._wakes = Wakes(live)
         self._known: OrderedDict[RunKey, _Known] = OrderedDict()
 
     async def load(self, run: RunKey) -> View:
@@ -135,7 +130,7 @@ class Journal:
                 committed = await steps.commit(connection, run.tenant_id, run.run_id, change)
         if view is None or change is None or committed is None:
             return view if view is not None and change is None else await self.load(run)
-        self._live.wake(run.tenant_id, run.run_id, committed.last_seq)
+        self._wakes.committed(run, change.events, committed.last_seq)
         return await self._advance(view, change, committed)
 
     def _at_hand(self, run: RunKey, known: _Known | None, loaded: LoadedRun | None) -> View | None:
@@ -179,7 +174,7 @@ class Journal:
                 pause = min(pause * 2, 2.0)
         if committed is None:
             return None
-        self._live.wake(view.run.tenant_id, view.run.run_id, committed.last_seq)
+        self._wakes.committed(view.run, change.events, committed.last_seq)
         return await self._advance(view, change, committed)
 
     async def _advance(self, view: View, change: Change, committed: Committed) -> View:

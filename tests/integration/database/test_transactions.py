@@ -212,7 +212,11 @@ async def updates_of_runs(connection: AsyncConnection) -> tuple[int, int]:
 
 async def test_a_commit_that_commits_nothing_is_no_success(alone: Household, narrow: Database) -> None:
     """A statement's error that somebody passes over turns PostgreSQL's COMMIT into a rollback."""
-    with pytest.raises(NothingCommitted):
+
+    async def passed_over() -> None:
         async with narrow.tenant(alone.tenant_id) as connection:
             with suppress(Exception):
                 await connection.exec_driver_sql("SELECT 1 / 0")
+
+    with pytest.raises(NothingCommitted):
+        await passed_over()
