@@ -10,7 +10,7 @@ from libs.clients.openai import ModelAnswer, ModelFailed
 from libs.contracts.workflow import CallPlan, Step, Unfinished
 from libs.database.steps import Change, EffectTaken
 from libs.domain import events
-from libs.domain.agent_loop import CallModel, Cancel, Conclude, Done, Fail, Pause, RunCalls, next_action
+from libs.domain.agent_loop import Action, CallModel, Cancel, Conclude, Done, Fail, Pause, RunCalls, next_action
 from libs.domain.budget import BudgetExceeded
 from libs.domain.errors import Failure
 from libs.domain.events import NewEvent
@@ -66,8 +66,7 @@ class TakingTurn:
                 view = await self._load()
             view = await self._resumed(view)
             action = next_action(view.log, view.now, self._bench.model_attempts)
-            if not (self._may_go_on and isinstance(action, RunCalls)):
-                view = await self._inline.give_back(view)
+            view = await self._given_back(view, action)
             match action:
                 case Done():
                     self._bench.journal.forget(self._run)
@@ -124,6 +123,19 @@ class TakingTurn:
     async def _load(self) -> View:
         view = await self._bench.journal.load(self._run)
         self._watched.seen(view.state.control_seq)
+        return view
+
+    async def _given_back(self, view: View, action: Action) -> View:
+        """Close what was opened here and is not sent after all, lest the run waits for it."""
+        if not (self._may_go_on and isinstance(action, RunCalls)):
+            view = await self._inline.give_back(view)
+        if self._opening is not None and not isinstance(action, CallModel):
+            opening, self._opening = self._opening, None
+            unsent = ModelFailed(
+                events.HANDED_BACK, "The step ended before the call was made.", retryable=True, sent=False
+            )
+            await self._models.close(view, opening, ModelAnswer(), unsent)
+            view = await self._load()
         return view
 
     async def _ended(self, view: View, action: Cancel | Fail | Conclude) -> View:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import pytest
 from agent_runtime import AsyncClient, Run
 
 from deploy.demo.model_control import ModelControl
+from tests.chaos import crashing_worker
 from tests.fixtures.platform import Platform, call
 from tests.fixtures.records import Record
 
@@ -99,3 +102,62 @@ def normal(record: Record, item: str) -> list[list[str]]:
         data.pop("tool_calls", None)
         turns[-1].append(f"{event['type']} {sorted(data.items(), key=str)}".replace(item, "ITEM"))
     return [sorted(turn) for turn in turns]
+
+
+@pytest.mark.parametrize("asked", ["nothing", "pause", "cancel"])
+async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
+    platform: Platform, tmp_path: Path, asked: str
+) -> None:
+    """Rules 4, 13: between its opening and its sending the slice ends, or a stop is asked: it is closed as not sent."""
+    item = f"sm-{uuid4().hex[:8]}"
+    tools = [platform.tool("look", "read"), platform.tool("put", "idempotent")]
+    turns: list[dict[str, Any]] = [{"tool_calls": [call("look", item=item), call("put", item=item)]}, GOOD]
+    settings = {"WORKER_SLICE_SECONDS": "1" if asked == "nothing" else "60", "CRASH_PLANS": str(tmp_path)}
+    with platform.workers(1, crashing_worker.MODULE, **settings):
+        async with platform.client() as api, platform.model() as model, platform.records() as records:
+            agent = await platform.agent(api, model, turns, tools=tools)
+            plan = {"how": "SLOW", "where": "after model.completed 1", "times": 1}
+            (tmp_path / f"{agent}.json").write_text(json.dumps(plan))
+            run = await api.runs.start(agent, "hello")
+            await records.until(run.id, lambda seen: seen.of("tool.started"))
+            if asked == "cancel":
+                await api.runs.cancel(run.id)
+            if asked == "pause":
+                await api.runs.pause(run.id)
+                await records.until(run.id, lambda seen: seen.row["status"] == "paused", 8)
+                assert platform.tools.count(f"/look/{item}") == 0
+                await api.runs.resume(run.id)
+            await api.runs.wait(run.id, timeout=8)
+            record = await records.run(run.id)
+    record.check("cancelled" if asked == "cancel" else "completed")
+    assert [(data["code"], data["sent"]) for data in record.of("tool.failed")] == [("handed_back", False)] * 2
+    expected = 0 if asked == "cancel" else 1
+    assert [platform.tools.count(f"/{name}/{item}") for name in ("look", "put")] == [expected] * 2
+
+
+@pytest.mark.parametrize("asked", ["pause", "cancel"])
+async def test_a_model_call_that_was_opened_and_is_not_made_is_given_back(
+    platform: Platform, tmp_path: Path, asked: str
+) -> None:
+    """Rules 4, 13: a stop between the commit that opens the next model call and its sending; nothing is paid for it."""
+    tools = [platform.tool("look", "read")]
+    with platform.workers(1, crashing_worker.MODULE, WORKER_SLICE_SECONDS="60", CRASH_PLANS=str(tmp_path)):
+        async with platform.client() as api, platform.model() as model, platform.records() as records:
+            agent = await platform.agent(api, model, [{"tool_calls": [call("look", item="open")]}, GOOD], tools=tools)
+            plan = {"how": "SLOW", "where": "after model.started 2", "times": 1}
+            (tmp_path / f"{agent}.json").write_text(json.dumps(plan))
+            run = await api.runs.start(agent, "hello")
+            await records.until(run.id, lambda seen: seen.of("model.started", turn=2))
+            if asked == "cancel":
+                await api.runs.cancel(run.id)
+            else:
+                await api.runs.pause(run.id)
+                await records.until(run.id, lambda seen: seen.row["status"] == "paused", 8)
+                await api.runs.resume(run.id)
+            await api.runs.wait(run.id, timeout=8)
+            record = await records.run(run.id)
+            requests = await model.requests(agent)
+    record.check("cancelled" if asked == "cancel" else "completed")
+    assert len(requests) == (1 if asked == "cancel" else 2)
+    assert [(data["code"], data["sent"]) for data in record.of("model.failed")] == [("handed_back", False)]
+    assert record.ledger[1]["state"] == "not_sent"
