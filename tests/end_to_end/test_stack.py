@@ -81,10 +81,17 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture
 def running(state: Path) -> dict[str, Any]:
-    if not state.exists():
-        return up(state)
-    seen = look(StateDirectory(state))
-    return seen if seen["running"] else up(state)
+    seen = look(StateDirectory(state)) if state.exists() else {"running": False}
+    summary = seen if seen["running"] else up(state)
+    assert until(lambda: is_ready(summary["api_url"])), "the shared stack does not come back"
+    return summary
+
+
+def is_ready(api_url: str) -> bool:
+    try:
+        return httpx.get(f"{api_url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
