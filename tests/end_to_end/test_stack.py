@@ -81,7 +81,7 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture
 def running(state: Path) -> dict[str, Any]:
-    seen = look(StateDirectory(state)) if state.exists() else {"running": False}
+    seen: dict[str, Any] = look(StateDirectory(state)) if state.exists() else {"running": False}
     summary = seen if seen["running"] else up(state)
     assert until(lambda: is_ready(summary["api_url"])), "the shared stack does not come back"
     return summary
