@@ -34,6 +34,7 @@ from libs.domain.ids import workflow_id
 from libs.settings.temporal import TemporalSettings
 
 CALL_TIMEOUT = timedelta(seconds=2)
+TASK_TIMEOUT = timedelta(seconds=5)  # of a workflow task; a frozen worker holds up what it was given for so long
 RECONNECT_SECONDS = 1.0  # at most one connection attempt in so long
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 
@@ -118,6 +119,7 @@ class Temporal:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, run.tenant_id)]),
                 priority=Priority(priority_key=priority, fairness_key=run.tenant_id),
+                task_timeout=TASK_TIMEOUT,
                 rpc_timeout=CALL_TIMEOUT,
             )
         except RPCError as error:

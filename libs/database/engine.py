@@ -20,6 +20,8 @@ from libs.settings.database import DatabaseSettings, MigrationSettings, tls_cont
 
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 10
+# A process that freezes inside a transaction must not keep its locks for as long as it is frozen.
+SESSION = {"idle_in_transaction_session_timeout": "10s", "transaction_timeout": "30s"}
 PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
 
 
@@ -107,7 +109,12 @@ def _engine(url: str, password: SecretStr | None, tls: Any, *, pool: int) -> Asy
         pool_reset_on_return=None,
         json_serializer=_dump,
         hide_parameters=True,  # they are content: never in a log or an exception
-        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS, "ssl": tls},
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "command_timeout": COMMAND_TIMEOUT_SECONDS,
+            "ssl": tls,
+            "server_settings": SESSION,
+        },
     )
 
 
