@@ -61,14 +61,13 @@ async def test_cancel_ends_a_tool_call(platform: Platform, effect: str) -> None:
     item = f"c-{uuid4().hex[:8]}"
     platform.tools.slow(f"/{effect}/{item}", 6.0)
     tools = [platform.tool("look", "read"), platform.tool("put", "idempotent"), platform.tool("order", "write")]
-    with platform.workers(1, WORKER_SLICE_SECONDS="0.1"):
+    with platform.workers(1, WORKER_SLICE_SECONDS="0"):  # each call is an activity of its own
         async with platform.client() as api, platform.model() as model, platform.records() as records:
             agent = await platform.agent(
                 api, model, [{"tool_calls": [call(effect, item=item)]}, {"content": "Never."}], tools=tools
             )
             run = await api.runs.start(agent, "hello")
-            handed_over = 1 if effect == "order" else 2
-            await records.until(run.id, lambda seen: len(seen.of("tool.started")) == handed_over)
+            await records.until(run.id, lambda seen: seen.of("tool.started"))
             await api.runs.cancel(run.id)
             took = await ended(api, run.id, 3.0)
             record = await records.run(run.id)
@@ -77,7 +76,7 @@ async def test_cancel_ends_a_tool_call(platform: Platform, effect: str) -> None:
     assert took < 3.0
     assert record.of("tool.failed")[-1]["code"] == "stopped"
     assert not record.of("tool.completed")
-    assert platform.tools.count(f"/{effect}/{item}") <= handed_over
+    assert platform.tools.count(f"/{effect}/{item}") <= 1
 
 
 async def test_a_paused_run_holds_no_worker(platform: Platform) -> None:
