@@ -228,4 +228,4 @@ async def test_a_lost_worker_is_noticed_at_the_default_timeouts(platform: Platfo
             record = await records.run(run.id)
     record.check()
     assert len(record.ledger) == 2
-    assert took < 16
+    assert took < 30

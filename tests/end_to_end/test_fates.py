@@ -125,7 +125,7 @@ async def test_budgets_are_kept(platform: Platform) -> None:
                 agent = await platform.agent(api, model, turns, tools=[platform.tool("look", "read")])
                 began = time.monotonic()
                 run = await api.runs.run(agent, "hello", limits=limit, timeout=30)  # type: ignore[arg-type]  # a dict of one limit
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 20
                 ended[name] = run, await records.run(run.id), await model.requests(agent)
     for name, (run, record, requests) in ended.items():
         record.check("failed")

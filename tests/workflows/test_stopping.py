@@ -24,7 +24,7 @@ from tests.workflows.scripted_steps import (
 )
 
 FINISHED = Step(finished=True)
-AT_ONCE = 1.0  # seconds, of which the servers need 0.05
+AT_ONCE = 5.0  # seconds; far below what is waited for
 UNSERVED = Step(calls=[CallPlan(1, 0, "report", queue="nobody-serves-this")])
 STOPPED = [Unfinished(1, 0, "stopped")]
 
