@@ -48,5 +48,4 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --extra embedded --extra setup --
 lock: setup-dev ## Resolve the dependencies anew and write the locks
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	$(BIN)/python .ci/check_locks.py
-	$(BIN)/python .ci/settings_document.py --check --write
+	$(BIN)/python .ci/check_locks.py --write
