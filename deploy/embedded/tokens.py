@@ -42,6 +42,11 @@ class TokenSigner:
         key = {"kid": self._key_id, "kty": "RSA", "alg": "RS256", "use": "sig", "n": self._modulus, "e": self._exponent}
         return {"keys": [key]}
 
+    @staticmethod
+    def subject(tenant: str | None, name: str) -> str:
+        """The `sub` that follows from a name."""
+        return str(uuid.uuid5(_SUBJECTS, f"{tenant or ''}/{name}"))
+
     def mint(
         self,
         *,
@@ -65,7 +70,7 @@ class TokenSigner:
             "iat": now,
             "jti": str(uuid.uuid4()),
             "aud": AUDIENCE,
-            "sub": str(uuid.uuid5(_SUBJECTS, f"{tenant or ''}/{subject}")),
+            "sub": self.subject(tenant, subject),
             "typ": "Bearer",
             "azp": client,
             "scope": "profile email",

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -48,7 +49,7 @@ tenants = Table(
     _time("created_at", now=True),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("slug", name="tenants_slug_key"),
-    CheckConstraint("status IN ('active', 'suspended')", name="tenants_status"),
+    CheckConstraint("status IN ('active', 'suspended', 'deleting')", name="tenants_status"),
 )
 
 agents = Table(
@@ -267,4 +268,50 @@ model_prices = Table(
     Column("output_price", Numeric, nullable=False),
     _time("valid_from", now=True),
     PrimaryKeyConstraint("provider", "model", "valid_from"),
+)
+
+blocked_subjects = Table(
+    "blocked_subjects",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),  # the nil UUID for administrators
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=text("''")),
+    Column("by", Text, nullable=False),
+    _time("at", now=True),
+    PrimaryKeyConstraint("tenant_id", "subject"),
+)
+
+provisioning_steps = Table(
+    "provisioning_steps",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("result", Text, nullable=False, server_default=text("''")),
+    Column("by", Text, nullable=False),
+    _time("at", now=True),
+    PrimaryKeyConstraint("tenant_id", "kind", "name", "step"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="provisioning_steps_tenant_id_fkey"),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False, server_default=NEW_ID),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("client_id", Text),  # the `azp` of its tokens; null until its client is there
+    Column("manage_token", LargeBinary),  # what changes its client at Keycloak, encrypted
+    Column("status", Text, nullable=False, server_default=text("'creating'")),
+    _time("rotated_at"),
+    _time("created_at", now=True),
+    Column("created_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name", name="service_accounts_tenant_id_name_key"),
+    UniqueConstraint("client_id", name="service_accounts_client_id_key"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="service_accounts_tenant_id_fkey"),
+    CheckConstraint("role IN ('operator', 'user')", name="service_accounts_role"),
+    CheckConstraint("status IN ('creating', 'active', 'deleting')", name="service_accounts_status"),
 )

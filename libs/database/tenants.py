@@ -32,9 +32,10 @@ _PAGE = Statement(
 _UPDATE = Statement(
     f"""
     UPDATE tenants SET name = coalesce(CAST(:name AS text), name), status = coalesce(CAST(:status AS text), status)
-    WHERE id = CAST(:id AS uuid) RETURNING {_COLUMNS}
+    WHERE id = CAST(:id AS uuid) AND status <> 'deleting' RETURNING {_COLUMNS}
     """
 )
+_MARK_DELETING = Statement(f"UPDATE tenants SET status = 'deleting' WHERE id = CAST(:id AS uuid) RETURNING {_COLUMNS}")
 _TOUCH_RUNS = Statement(
     """
     UPDATE runs SET control_seq = control_seq + 1, checks = 0, next_check_at = clock_timestamp()
@@ -88,7 +89,14 @@ async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> 
 async def update(
     connection: AsyncConnection, tenant_id: UUID, name: str | None, status: str | None
 ) -> TenantRow | None:
+    """None when there is no such tenant, or it is being deleted."""
     row = await _UPDATE.one(connection, id=tenant_id, name=name, status=status)
+    return TenantRow._make(row) if row else None
+
+
+async def mark_deleting(connection: AsyncConnection, tenant_id: UUID) -> TenantRow | None:
+    """There is no way back: what is of the tenant is erased from now on."""
+    row = await _MARK_DELETING.one(connection, id=tenant_id)
     return TenantRow._make(row) if row else None
 
 

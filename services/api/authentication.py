@@ -32,6 +32,7 @@ class Identity(NamedTuple):
     roles: frozenset[str]
     tenant: str | None
     expires_at: float
+    client: str | None = None  # `azp`: whom the token was given to
 
 
 class TokenRefused(Exception):
@@ -117,7 +118,8 @@ class TokenVerifier:
             raise TokenRefused("it names no subject")
         if tenant is not None and not isinstance(tenant, str):
             raise TokenRefused("its tenant_id is not a text")
-        return Identity(subject, _roles(claims), tenant, expires_at)
+        client = claims.get("azp")
+        return Identity(subject, _roles(claims), tenant, expires_at, client if isinstance(client, str) else None)
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -13,13 +13,14 @@ from services.api.tenancy import Tenancy
 
 
 class Caller(NamedTuple):
-    """`tenant_id` is the nil UUID for an administrator, who has no tenant."""
+    """`tenant_id` is the nil UUID for an administrator, who has no tenant; `client` is the token's `azp`."""
 
     subject: str
     roles: frozenset[str]
     tenant_id: UUID
     tenant_claim: str | None
     expires_at: float
+    client: str | None = None
 
     @property
     def sees_only(self) -> str | None:
@@ -31,14 +32,27 @@ async def admit(identity: Identity, allowed: frozenset[str], tenancy: Tenancy) -
     """Let a caller through to an operation that these roles may do.
 
     Raises:
-        Forbidden: its roles or its tenant do not allow it.
+        Forbidden: its roles, its tenant or a block do not allow it.
     """
     granted = identity.roles & allowed
     if not granted:
         raise Forbidden(f"This needs the role {' or '.join(sorted(allowed))}, which your access token does not have.")
     if granted & PLATFORM:
-        return Caller(identity.subject, identity.roles, NO_TENANT, None, identity.expires_at)
+        await tenancy.check_administrator(identity.subject)
+        return Caller(identity.subject, identity.roles, NO_TENANT, None, identity.expires_at, identity.client)
     if identity.tenant is None:
         raise Forbidden("Your access token names no tenant (claim tenant_id).")
-    tenant = await tenancy.resolve(identity.tenant)
-    return Caller(identity.subject, identity.roles, tenant.id, identity.tenant, identity.expires_at)
+    tenant = await tenancy.resolve(identity.tenant, identity.subject)
+    return Caller(identity.subject, identity.roles, tenant.id, identity.tenant, identity.expires_at, identity.client)
+
+
+async def check_standing(caller: Caller, tenancy: Tenancy) -> None:
+    """Whether a caller who was let in may stay.
+
+    Raises:
+        Forbidden: not any longer.
+    """
+    if caller.tenant_id == NO_TENANT:
+        await tenancy.check_administrator(caller.subject)
+    else:
+        await tenancy.resolve(caller.tenant_claim or "", caller.subject)

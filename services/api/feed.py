@@ -16,12 +16,11 @@ from starlette.types import Receive, Scope, Send
 from libs.contracts.live import Delta
 from libs.database.engine import is_unavailable
 from libs.database.events import EventRow, Opening
-from libs.domain.errors import DomainProblem
 from libs.domain.events import MODEL_COMPLETED, MODEL_FAILED, MODEL_STARTED, TERMINAL
 from services.api.callers import Caller
 from services.api.live import Follower, Live
 from services.api.schemas.events import event_json
-from services.api.tenancy import Tenancy
+from services.api.standing import Standing
 
 PAGE = 1000
 HEARTBEAT_SECONDS = 15.0
@@ -83,13 +82,13 @@ class DeltaOrder:
 
 
 class Feed:
-    """Frames from the page that was read when the client came, to the run's end, the token's, or this process's."""
+    """Frames from the page that was read when the client came, to the end of run, token, process or welcome."""
 
     def __init__(
-        self, live: Live, tenancy: Tenancy, caller: Caller, run_id: UUID, after: int, opening: Opening
+        self, live: Live, standing: Standing, caller: Caller, run_id: UUID, after: int, opening: Opening
     ) -> None:
         self._live = live
-        self._tenancy = tenancy
+        self._standing = standing
         self._caller = caller
         self._run_id = run_id
         self._opening = opening
@@ -100,7 +99,7 @@ class Feed:
         self._gone = False
 
     def leave(self) -> None:
-        """The client has gone."""
+        """The client has gone, or may stay no longer."""
         self._gone = True
         if self._follower:
             self._follower.leave()
@@ -109,7 +108,10 @@ class Feed:
         yield RETRY + self._render(self._opening.events)
         if self._opening.finished and self._position >= self._opening.last_seq:
             return
-        with self._live.follow(self._caller.tenant_id, self._run_id) as self._follower:
+        with (
+            self._live.follow(self._caller.tenant_id, self._run_id) as self._follower,
+            self._standing.watch(self._caller, self.leave),
+        ):
             async for chunk in self._follow(self._follower):
                 yield chunk
 
@@ -128,8 +130,6 @@ class Feed:
                 yield f"retry: {random.randint(200, 3000)}\n\n".encode()  # noqa: S311 - spreads reconnections, no secret
                 return
             polled = time.monotonic() >= read_at
-            if polled and not await self._may_stay():
-                return
             chunk, behind = await self._next(follower, must_read=polled or behind)
             if polled:
                 read_at = time.monotonic() + self._live.poll_seconds
@@ -175,17 +175,6 @@ class Feed:
                 raise
             await asyncio.sleep(1)
             return None
-
-    async def _may_stay(self) -> bool:
-        """Whether the tenant may still work; asked at every poll."""
-        try:
-            await self._tenancy.resolve(self._caller.tenant_claim or "")
-        except DomainProblem:
-            return False
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-        return True
 
     def _expires_at(self) -> float:
         return time.monotonic() + self._caller.expires_at - time.time()

@@ -25,6 +25,7 @@ from services.api.live import Live
 from services.api.readiness import Readiness, check_database, check_keys
 from services.api.services import LifespanState, Services
 from services.api.settings import ApiSettings
+from services.api.standing import Standing
 from services.api.starts import Starts
 from services.api.tenancy import Tenancy
 
@@ -41,7 +42,8 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
         services = build(settings, keys)
         services.stream.start()
         services.starts.begin()
-        tasks = [asyncio.create_task(keys.keep_fresh()), asyncio.create_task(watch_loop_lag())]
+        background = (keys.keep_fresh(), services.standing.keep_asking(), watch_loop_lag())
+        tasks = [asyncio.create_task(work) for work in background]
         on_start(services)
         gc.freeze()
         try:
@@ -69,6 +71,7 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         "object_store": objects.check,
         "oidc": check_keys(keys),
     }
+    tenancy = Tenancy(database)
     return Services(
         database=database,
         stream=stream,
@@ -76,7 +79,8 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         starts=Starts(temporal),
         objects=objects,
         verifier=TokenVerifier(keys, settings.oidc_issuer, settings.oidc_audience),
-        tenancy=Tenancy(database),
+        tenancy=tenancy,
+        standing=Standing(tenancy),
         readiness=Readiness(checks),
     )
 

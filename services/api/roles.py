@@ -16,6 +16,10 @@ ROLES: dict[str, frozenset[str]] = {
     "list_tenants": PLATFORM,
     "get_tenant": PLATFORM | OPERATORS,  # an operator its own
     "update_tenant": PLATFORM,
+    "delete_tenant": PLATFORM,
+    "block_user": PLATFORM | OPERATORS,  # an operator in its tenant, an administrator among administrators
+    "unblock_user": PLATFORM | OPERATORS,
+    "list_blocks": PLATFORM | OPERATORS,
     "create_agent": OPERATORS,
     "list_agents": MEMBERS,
     "get_agent": MEMBERS,

@@ -11,6 +11,7 @@ from libs.database.engine import Database
 from services.api.authentication import TokenVerifier
 from services.api.live import Live
 from services.api.readiness import Readiness
+from services.api.standing import Standing
 from services.api.starts import Starts
 from services.api.tenancy import Tenancy
 
@@ -26,6 +27,7 @@ class Services:
     objects: ObjectStore
     verifier: TokenVerifier
     tenancy: Tenancy
+    standing: Standing
     readiness: Readiness
 
 

@@ -17,6 +17,7 @@ from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explana
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
 from services.cli.runs import runs
 from services.cli.tenants import tenants
+from services.cli.users import users
 
 STATE_DIR = "AGENT_RUNTIME_STATE_DIR"
 
@@ -93,6 +94,7 @@ for group, name in (
     (runs, "runs"),
     (artifacts, "artifacts"),
     (tenants, "tenants"),
+    (users, "users"),
 ):
     app.add_typer(group, name=name)
 stack.register(app)

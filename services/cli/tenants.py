@@ -8,9 +8,12 @@ import typer
 from agent_runtime import Tenant
 
 from services.cli.access import client
-from services.cli.output import AsJson, print_facts, print_json, print_table
+from services.cli.output import AsJson, print_facts, print_json, print_table, safe
 
 tenants = typer.Typer(no_args_is_help=True, help="Create and look at tenants (role admin).")
+
+
+Name = Annotated[str, typer.Argument(help="Slug or id.")]
 
 
 @tenants.command("create")
@@ -37,11 +40,36 @@ def list_tenants(ctx: typer.Context, as_json: AsJson = False) -> None:
 @tenants.command("show")
 def show_tenant(
     ctx: typer.Context,
-    tenant: Annotated[str, typer.Argument(help="Slug or id.")],
+    tenant: Name,
     as_json: AsJson = False,
 ) -> None:
     """Show one tenant."""
     show_tenant_of(client(ctx, "admin").tenants.get(tenant), as_json)
+
+
+@tenants.command("suspend")
+def suspend_tenant(ctx: typer.Context, tenant: Name, as_json: AsJson = False) -> None:
+    """Refuse a tenant's requests from now on, until it is resumed."""
+    show_tenant_of(client(ctx, "admin").tenants.update(tenant, status="suspended"), as_json)
+
+
+@tenants.command("resume")
+def resume_tenant(ctx: typer.Context, tenant: Name, as_json: AsJson = False) -> None:
+    """Let a suspended tenant work again."""
+    show_tenant_of(client(ctx, "admin").tenants.update(tenant, status="active"), as_json)
+
+
+@tenants.command("delete")
+def delete_tenant(
+    ctx: typer.Context,
+    tenant: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a tenant and all it has, users included; there is no way back."""
+    if not yes:
+        typer.confirm(f"Delete the tenant {safe(tenant)} with its runs, files and users?", abort=True, err=True)
+    show_tenant_of(client(ctx, "admin").tenants.delete(tenant), as_json)
 
 
 def show_tenant_of(tenant: Tenant, as_json: bool) -> None:

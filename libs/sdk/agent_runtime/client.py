@@ -21,6 +21,7 @@ from agent_runtime.retry import Retry
 from agent_runtime.runs import AsyncRuns, Runs
 from agent_runtime.steps import Plan
 from agent_runtime.tenants import AsyncTenants, Tenants
+from agent_runtime.users import AsyncUsers, Users
 
 TIMEOUT = 30.0  # seconds
 
@@ -85,6 +86,7 @@ class Client(Noun):
         driver = BlockingDriver(http or httpx.Client(**settings(api_url, timeout)), token)
         super().__init__(driver, retry or Retry())
         self.tenants = Tenants(driver, self._retry)
+        self.users = Users(driver, self._retry)
         self.agents = Agents(driver, self._retry)
         self.versions = Versions(driver, self._retry)
         self.runs = Runs(driver, self._retry)
@@ -118,6 +120,7 @@ class AsyncClient(AsyncNoun):
         driver = AwaitingDriver(http or httpx.AsyncClient(**settings(api_url, timeout)), token)
         super().__init__(driver, retry or Retry())
         self.tenants = AsyncTenants(driver, self._retry)
+        self.users = AsyncUsers(driver, self._retry)
         self.agents = AsyncAgents(driver, self._retry)
         self.versions = AsyncVersions(driver, self._retry)
         self.runs = AsyncRuns(driver, self._retry)

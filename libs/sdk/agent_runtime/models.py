@@ -44,8 +44,17 @@ class ApiVersion(Document):
     api: str = "v1"
 
 
+class Block(Document):
+    """A user (`subject` is the `sub` of its tokens) who is kept out, whatever its tokens say."""
+
+    subject: str
+    reason: str = ""
+    blocked_by: str | None = None
+    blocked_at: datetime | None = None
+
+
 class Tenant(Document):
-    """`status` is `active` or `suspended`."""
+    """`status` is `active`, `suspended` or `deleting`."""
 
     id: str
     slug: str

@@ -31,6 +31,14 @@ def update_tenant(tenant: str, *, name: str | None = None, status: str | None = 
     return ask(send("PATCH", "tenants", tenant, body=present(name=name, status=status)), Tenant.received)
 
 
+def delete_tenant(tenant: str) -> Plan[Tenant]:
+    """Delete a tenant: everything of it is refused at once and erased afterwards, without a way back.
+
+    Raises `NotFound`, `Forbidden`.
+    """
+    return ask(send("DELETE", "tenants", tenant), Tenant.received)
+
+
 class Tenants(Noun):
     """`client.tenants`"""
 
@@ -38,6 +46,7 @@ class Tenants(Noun):
     get = Call(get_tenant)
     list = Items(list_tenants)
     update = Call(update_tenant)
+    delete = Call(delete_tenant)
 
 
 class AsyncTenants(AsyncNoun):
@@ -47,3 +56,4 @@ class AsyncTenants(AsyncNoun):
     get = AsyncCall(get_tenant)
     list = AsyncItems(list_tenants)
     update = AsyncCall(update_tenant)
+    delete = AsyncCall(delete_tenant)

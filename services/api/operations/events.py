@@ -23,4 +23,4 @@ async def read_page(services: Services, caller: Caller, run_id: UUID, after: int
 async def open_feed(services: Services, caller: Caller, run_id: UUID, after: int) -> Feed:
     """What is there is read at once; the rest comes as it is committed."""
     opening = await read_page(services, caller, run_id, after, PAGE)
-    return Feed(services.live, services.tenancy, caller, run_id, after, opening)
+    return Feed(services.live, services.standing, caller, run_id, after, opening)

@@ -19,9 +19,8 @@ from libs.domain.agents import AgentSpec, Limits
 from libs.domain.errors import AgentArchived, DependencyUnavailable, NoPromotedVersion, NotFound, TenantSuspended
 from libs.domain.texts import LARGE, clean, clean_value, dump
 from services.api.answers import Answer
-from services.api.callers import Caller
+from services.api.callers import Caller, check_standing
 from services.api.dependencies import Call
-from services.api.live import Live
 from services.api.operations.idempotency import read_winner, reused
 from services.api.schemas.runs import RunCreate, new_run_json, run_json
 from services.api.services import Services
@@ -57,7 +56,7 @@ async def get_run(services: Services, caller: Caller, run_id: UUID, wait: float)
     """The run as JSON text, when it has finished or the wait is over."""
     found = await _read(services, caller, run_id)
     if wait > 0 and found[0].finished_at is None:
-        await _wait_for_end(services.live, services, caller, run_id, wait)
+        await _wait_for_end(services, caller, run_id, wait)
         found = await _read(services, caller, run_id)
     row, content = found
     return run_json(
@@ -180,11 +179,19 @@ async def _read(services: Services, caller: Caller, run_id: UUID) -> tuple[RunRo
     return found
 
 
-async def _wait_for_end(live: Live, services: Services, caller: Caller, run_id: UUID, wait: float) -> None:
+async def _wait_for_end(services: Services, caller: Caller, run_id: UUID, wait: float) -> None:
+    """Until the run's end, at most so long; who may stay no longer is told so.
+
+    Raises:
+        Forbidden: the caller was blocked meanwhile.
+    """
+    live = services.live
     end = time.monotonic() + min(wait, caller.expires_at - time.time())
-    with live.follow(caller.tenant_id, run_id) as follower:
+    with live.follow(caller.tenant_id, run_id) as follower, services.standing.watch(caller, follower.leave):
         while (left := end - time.monotonic()) > 0 and not live.stopping:
             await follower.wait(min(left, live.poll_seconds))
+            if follower.gone:
+                await check_standing(caller, services.tenancy)
             async with services.database.tenant(caller.tenant_id) as connection:
                 row = await runs.find(connection, run_id, caller.sees_only)
             if row is None or row.finished_at is not None:

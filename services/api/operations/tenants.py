@@ -60,10 +60,23 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
     async with database.tenant(found.id) as connection:
         row = await tenants.update(connection, found.id, wanted.name, wanted.status)
     if row is None:
-        raise NotFound(f"There is no tenant {found.slug}.")
+        raise Conflict(f"The tenant {found.slug} is being deleted; nothing of it can be changed.")
     call.services.tenancy.forget()
     if row.status != found.status:
         await _touch_runs(database, row.id)
+    return row
+
+
+async def delete_tenant(call: Call, name: str) -> TenantRow:
+    """Refuse everything of the tenant from now on; what it has is erased behind the answer."""
+    database = call.services.database
+    found = await _find(database, name)
+    async with database.tenant(found.id) as connection:
+        row = await tenants.mark_deleting(connection, found.id)
+    if row is None:
+        raise NotFound(f"There is no tenant {found.slug}.")
+    call.services.tenancy.forget()
+    await _touch_runs(database, row.id)
     return row
 
 

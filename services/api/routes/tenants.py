@@ -46,6 +46,12 @@ async def get_tenant(call: AnyCall, tenant: Name) -> Response:
     return json_response(tenant_json(await tenants.get_tenant(call.services.database, call.caller, tenant)))
 
 
-@router.patch("/{tenant}", response_model=TenantRead, responses=problems("not_found", *BODY))
+@router.patch("/{tenant}", response_model=TenantRead, responses=problems(*ALWAYS, "not_found", "conflict", *BODY))
 async def update_tenant(call: AnyCall, tenant: Name, body: TenantUpdate) -> Response:
     return json_response(tenant_json(await tenants.update_tenant(call, tenant, body)))
+
+
+@router.delete("/{tenant}", status_code=202, response_model=TenantRead, responses=problems("not_found"))
+async def delete_tenant(call: AnyCall, tenant: Name) -> Response:
+    """Mark the tenant as `deleting`: everything of it is refused at once and erased afterwards, without a way back."""
+    return json_response(tenant_json(await tenants.delete_tenant(call, tenant)), 202)

@@ -12,6 +12,7 @@ from libs.database.tenants import TenantRow
 from services.api.schemas.shared import Answered, Sent, Slug, Text, rfc3339, to_json
 
 TenantStatus = Literal["active", "suspended"]
+TenantState = Literal["active", "suspended", "deleting"]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -30,7 +31,7 @@ class TenantRead(Answered):
     id: str
     slug: str
     name: str
-    status: TenantStatus
+    status: TenantState
     created_at: datetime
 
 

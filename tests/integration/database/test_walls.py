@@ -24,6 +24,7 @@ from tests.integration.database.walls import STORED, describe
 
 WALLED = (
     "tenants", "agents", "agent_versions", "runs", "run_events", "model_calls", "artifacts", "idempotency_keys",
+    "blocked_subjects", "provisioning_steps", "service_accounts",
 )  # fmt: skip
 APPEND_ONLY = ("run_events", "agent_versions", "artifacts")
 
@@ -47,6 +48,15 @@ async def furnish(home: Household) -> UUID:
     await home.commit(run, Change((fact(),), opened=opened(), artifacts=((id_, file),)))
     await home.sql(
         "INSERT INTO idempotency_keys (tenant_id, subject, operation, key, digest) VALUES ($1, 'a', 'o', 'k', 'd')",
+        home.tenant_id,
+    )
+    await home.sql("INSERT INTO blocked_subjects (tenant_id, subject, by) VALUES ($1, 'bob', 'ada')", home.tenant_id)
+    await home.sql(
+        "INSERT INTO provisioning_steps (tenant_id, kind, name, step, by) VALUES ($1, 'user', 'bob', 'made', 'ada')",
+        home.tenant_id,
+    )
+    await home.sql(
+        "INSERT INTO service_accounts (tenant_id, name, role, created_by) VALUES ($1, 'ci', 'user', 'ada')",
         home.tenant_id,
     )
     return run

@@ -22,6 +22,7 @@ SPEC = {"model": "local/small", "instructions": "Be kind."}
 AGENT = {"slug": "echo", "promoted_version": 1, "description": "says it again"}
 VERSION = {"agent": "echo", "number": 2, "digest": "sha256:" + "0" * 64, "spec": SPEC, "promoted": True}
 TENANT = {"id": "02", "slug": "acme", "name": "Acme", "status": "active"}
+BLOCK = {"subject": "sub-1", "reason": "left", "blocked_by": "ada", "blocked_at": "2026-11-01T10:00:00.000000Z"}
 ARTIFACT = {
     "id": "07",
     "name": "a.txt",
@@ -73,6 +74,12 @@ READS: list[tuple[list[str], Answer, str]] = [
     (["tenants", "create", "acme", "--name", "Acme"], ok(TENANT, 201), "/v1/tenants"),
     (["tenants", "list"], page(TENANT), "/v1/tenants"),
     (["tenants", "show", "acme"], ok(TENANT), "/v1/tenants/acme"),
+    (["tenants", "suspend", "acme"], ok(TENANT), "/v1/tenants/acme"),
+    (["tenants", "resume", "acme"], ok(TENANT), "/v1/tenants/acme"),
+    (["tenants", "delete", "acme", "--yes"], ok(TENANT, 202), "/v1/tenants/acme"),
+    (["users", "block", "sub-1", "--reason", "left"], ok(BLOCK), "/v1/users/sub-1/block"),
+    (["users", "unblock", "sub-1"], ok(BLOCK), "/v1/users/sub-1/unblock"),
+    (["users", "blocks"], page(BLOCK), "/v1/blocks"),
     (["version"], ok({"version": "1.2.3", "api": "v1"}), "/v1/version"),
 ]
 
