@@ -52,6 +52,17 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def single(self) -> AsyncIterator[AsyncConnection]:
+        """For functions of the database that enter a tenant by themselves: each call is a transaction of its own."""
+        async with self._tenants.connect() as connection:
+            driver = await _driver(connection)
+            try:
+                yield connection
+            except BaseException:
+                await _to_its_end(_abandon(connection, driver))
+                raise
+
+    @asynccontextmanager
     async def maintenance(self) -> AsyncIterator[AsyncConnection]:
         """A transaction across tenants: ids, states and times, no content."""
         async with _transaction(self._maintenance, "BEGIN") as connection:
@@ -69,9 +80,7 @@ async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[Async
     The engine is in autocommit mode, so that SQLAlchemy adds no statements of its own.
     """
     async with engine.connect() as connection:
-        driver: Any = connection.info.get(DRIVER)
-        if driver is None:
-            driver = connection.info[DRIVER] = (await connection.get_raw_connection()).driver_connection
+        driver = await _driver(connection)
         try:
             await driver.execute(opening)
             yield connection
@@ -80,6 +89,14 @@ async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[Async
         except BaseException:
             await _to_its_end(_abandon(connection, driver))
             raise
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    """asyncpg's own connection, which `Statement` speaks to."""
+    driver = connection.info.get(DRIVER)
+    if driver is None:
+        driver = connection.info[DRIVER] = (await connection.get_raw_connection()).driver_connection
+    return driver
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

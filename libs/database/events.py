@@ -1,7 +1,5 @@
 """Reading a run's log in pages; it is only ever written together with the run's row."""
 
-# ruff: noqa: S608 - what is put into the statements are constants of this package
-
 from __future__ import annotations
 
 from datetime import datetime
@@ -12,29 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database.statements import Statement
 
-# The turn and attempt of an event are taken out here, so that nobody parses whole messages to follow a stream.
-_COLUMNS = (
-    "e.seq, e.type, e.version, CAST(e.data AS text), CAST(e.refs AS text), e.at, "
-    "CAST(e.data ->> 'turn' AS int), CAST(e.data ->> 'attempt' AS int)"
-)
-_PAGE = Statement(
-    f"""
-    SELECT {_COLUMNS} FROM run_events e
-    WHERE e.run_id = CAST(:run AS uuid) AND e.seq > CAST(:after AS int) ORDER BY e.seq LIMIT CAST(:limit AS int)
-    """
-)
-_OPENING = Statement(
-    f"""
-    SELECT r.created_by, r.last_seq, r.turn, r.finished_at IS NOT NULL, {_COLUMNS}
-    FROM runs r
-    LEFT JOIN LATERAL (
-        SELECT * FROM run_events
-        WHERE tenant_id = r.tenant_id AND run_id = r.id AND seq > CAST(:after AS int)
-        ORDER BY seq LIMIT CAST(:limit AS int)
-    ) e ON true
-    WHERE r.id = CAST(:run AS uuid) ORDER BY e.seq
-    """
-)
+# Functions of the migrations: one round trip each. The turn and attempt of an event are taken out there, so that nobody
+# parses whole messages to follow a stream.
+_PAGE = Statement("SELECT * FROM read_events(:tenant_id, :run_id, :after, :limit)")
+_OPENING = Statement("SELECT * FROM open_events(:tenant_id, :run_id, :after, :limit)")
 
 
 class EventRow(NamedTuple):
@@ -60,13 +39,16 @@ class Opening(NamedTuple):
     events: list[EventRow]
 
 
-async def page(connection: AsyncConnection, run_id: UUID, after: int, limit: int) -> list[EventRow]:
-    return [EventRow._make(row) for row in await _PAGE.run(connection, run=run_id, after=after, limit=limit)]
+async def page(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, after: int, limit: int) -> list[EventRow]:
+    rows = await _PAGE.run(connection, tenant_id=tenant_id, run_id=run_id, after=after, limit=limit)
+    return [EventRow._make(row) for row in rows]
 
 
-async def open_page(connection: AsyncConnection, run_id: UUID, after: int, limit: int) -> Opening | None:
+async def open_page(
+    connection: AsyncConnection, tenant_id: UUID, run_id: UUID, after: int, limit: int
+) -> Opening | None:
     """The first page that a reader gets; None when there is no such run."""
-    rows = await _OPENING.run(connection, run=run_id, after=after, limit=limit)
+    rows = await _OPENING.run(connection, tenant_id=tenant_id, run_id=run_id, after=after, limit=limit)
     if not rows:
         return None
     created_by, last_seq, turn, finished = rows[0][:4]

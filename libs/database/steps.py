@@ -1,8 +1,9 @@
 """Reading a run with its log, and committing a step: events, totals, status, ledger and files in one statement.
 
-The statement locks the run's row and numbers the events, so the order of commits is the order of `seq`. It is the last
-statement before COMMIT. An event whose key exists aborts all of it. What the ledger said of a call before, and so what
-its settling adds to the totals, is read under the lock.
+They are functions of the database: called outside a transaction, each is one, in one round trip. The committing
+statement locks the run's row and numbers the events, so the order of commits is the order of `seq`; it is the last one.
+An event whose key exists aborts all of it. What the ledger said of a call before, and so what its settling adds to the
+totals, is read under the lock.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class LoadedRun:
     input: str | None
     input_object: dict[str, Any] | None
     events: list[tuple[Event, dict[str, Any] | None]]  # with their refs
+    tenant_status: str
 
 
 @dataclass(frozen=True)
@@ -100,122 +102,26 @@ class Committed:
     desired: str
 
 
-_LOAD = Statement(
-    """
-    SELECT r.status, r.desired, r.control_seq, r.last_seq, r.turn, r.log_version, r.started_at IS NOT NULL,
-           clock_timestamp(), r.deadline_at, r.limit_steps, r.limit_tokens, r.limit_cost,
-           r.input_tokens + r.output_tokens, r.cost, r.agent_id, r.version, r.created_by,
-           CASE WHEN CAST(:after AS int) = 0 THEN r.input END,
-           CASE WHEN CAST(:after AS int) = 0 THEN CAST(r.input_object AS text) END,
-           CASE WHEN r.last_seq > CAST(:after AS int) THEN (
-               SELECT CAST(json_agg(
-                   json_build_array(e.seq, e.type, e.data, e.at, e.version, e.refs) ORDER BY e.seq) AS text)
-               FROM run_events e
-               WHERE e.tenant_id = r.tenant_id AND e.run_id = r.id AND e.seq > CAST(:after AS int)
-           ) END
-    FROM runs r
-    WHERE r.tenant_id = CAST(:tenant_id AS uuid) AND r.id = CAST(:run_id AS uuid)
-    """
-)
-
+# The functions are in the migrations. Each is one round trip, and enters the tenant by itself.
+_LOAD = Statement("SELECT * FROM load_run(:tenant_id, :run_id, :after)")
 _COMMIT = Statement(
     """
-    WITH locked AS (
-        SELECT r.tenant_id, r.id FROM runs r
-        WHERE r.tenant_id = CAST(:tenant_id AS uuid) AND r.id = CAST(:run_id AS uuid) AND r.finished_at IS NULL
-            AND (CAST(:require_turn AS int) IS NULL OR r.turn = CAST(:require_turn AS int))
-            AND (CAST(:require_control AS int) IS NULL OR r.control_seq = CAST(:require_control AS int))
-            AND (NOT CAST(:require_desired_run AS boolean) OR r.desired = 'run')
-        FOR NO KEY UPDATE
-    ), closed AS (
-        UPDATE model_calls c SET
-            state = CAST(:closed_state AS text), closed_at = clock_timestamp(),
-            input_tokens = CAST(:input_tokens AS bigint), cached_input_tokens = CAST(:cached_input_tokens AS bigint),
-            output_tokens = CAST(:output_tokens AS bigint), reasoning_tokens = CAST(:reasoning_tokens AS bigint),
-            cost = CAST(:cost AS numeric)
-        FROM locked
-        WHERE c.tenant_id = locked.tenant_id AND c.run_id = locked.id
-            AND c.turn = CAST(:closed_turn AS int) AND c.attempt = CAST(:closed_attempt AS int)
-        RETURNING new.input_tokens - old.input_tokens AS input_tokens,
-            new.cached_input_tokens - old.cached_input_tokens AS cached_input_tokens,
-            new.output_tokens - old.output_tokens AS output_tokens,
-            new.reasoning_tokens - old.reasoning_tokens AS reasoning_tokens, new.cost - old.cost AS cost
-    ), run AS (
-        UPDATE runs r SET
-            last_seq = r.last_seq + cardinality(CAST(:types AS text[])),
-            turn = COALESCE(CAST(:turn AS int), r.turn),
-            status = COALESCE(CAST(:status AS text), r.status),
-            waiting_for = CASE WHEN CAST(:status AS text) IS NULL THEN r.waiting_for
-                          ELSE CAST(:waiting_for AS text) END,
-            desired = COALESCE(CAST(:desired AS text), r.desired),
-            control_seq = r.control_seq + CASE WHEN CAST(:desired AS text) IS NULL THEN 0 ELSE 1 END,
-            control_seen = GREATEST(r.control_seen, COALESCE(CAST(:control_seen AS int), r.control_seen)),
-            started_at = CASE WHEN CAST(:started AS boolean) THEN COALESCE(r.started_at, clock_timestamp())
-                         ELSE r.started_at END,
-            finished_at = CASE WHEN CAST(:status AS text) IN ('completed', 'failed', 'cancelled')
-                          THEN clock_timestamp() END,
-            output = CAST(:output AS text),
-            output_object = CAST(:output_object AS jsonb),
-            error_code = CAST(:error_code AS text),
-            error_message = CAST(:error_message AS text),
-            input_tokens = r.input_tokens + COALESCE(closed.input_tokens, 0),
-            cached_input_tokens = r.cached_input_tokens + COALESCE(closed.cached_input_tokens, 0),
-            output_tokens = r.output_tokens + COALESCE(closed.output_tokens, 0),
-            reasoning_tokens = r.reasoning_tokens + COALESCE(closed.reasoning_tokens, 0),
-            cost = r.cost + COALESCE(closed.cost, 0),
-            estimated = r.estimated OR CAST(:estimated AS boolean)
-        FROM locked LEFT JOIN closed ON true
-        WHERE r.tenant_id = locked.tenant_id AND r.id = locked.id
-        RETURNING r.tenant_id, r.id, r.last_seq, r.control_seq, r.desired, r.created_by
-    ), opened AS (
-        INSERT INTO model_calls (tenant_id, run_id, turn, attempt, provider, model, reserved_tokens,
-                                 input_price, cached_input_price, output_price)
-        SELECT run.tenant_id, run.id, CAST(:opened_turn AS int), CAST(:opened_attempt AS int), CAST(:provider AS text),
-               CAST(:model AS text), CAST(:reserved_tokens AS bigint), CAST(:input_price AS numeric),
-               CAST(:cached_input_price AS numeric), CAST(:output_price AS numeric)
-        FROM run WHERE CAST(:opened_turn AS int) IS NOT NULL
-    ), files AS (
-        INSERT INTO artifacts (id, tenant_id, run_id, name, media_type, size, sha256, object_key, created_by)
-        SELECT a.id, run.tenant_id, run.id, a.name, a.media_type, a.size, a.sha256, a.object_key, run.created_by
-        FROM run, jsonb_to_recordset(CAST(:artifacts AS jsonb)) AS
-            a (id uuid, name text, media_type text, size bigint, sha256 text, object_key text)
-    ), log AS (
-        INSERT INTO run_events (tenant_id, run_id, seq, type, key, data, refs)
-        SELECT run.tenant_id, run.id, run.last_seq - cardinality(CAST(:types AS text[])) + e.position,
-               e.type, e.key, CAST(e.data AS jsonb), CAST(e.refs AS jsonb)
-        FROM run, unnest(CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:datas AS text[]), CAST(:refs AS text[]))
-            WITH ORDINALITY AS e (type, key, data, refs, position)
+    SELECT * FROM commit_step(
+        :tenant_id, :run_id, :require_turn, :require_control, :require_desired_run, :closed_state,
+        :input_tokens, :cached_input_tokens, :output_tokens, :reasoning_tokens, :cost, :closed_turn,
+        :closed_attempt, :types, :turn, :status, :waiting_for, :desired, :control_seen, :started, :output,
+        :output_object, :error_code, :error_message, :estimated, :opened_turn, :opened_attempt, :provider,
+        :model, :reserved_tokens, :input_price, :cached_input_price, :output_price, :artifacts, :keys,
+        :datas, :refs
     )
-    SELECT last_seq, control_seq, desired FROM run
     """
 )
-
 _SETTLE = Statement(
     """
-    WITH run AS (
-        SELECT tenant_id, id FROM runs
-        WHERE tenant_id = CAST(:tenant_id AS uuid) AND id = CAST(:run_id AS uuid) FOR NO KEY UPDATE
-    ), closed AS (
-        UPDATE model_calls c SET
-            state = CAST(:state AS text), closed_at = clock_timestamp(),
-            input_tokens = CAST(:input_tokens AS bigint), cached_input_tokens = CAST(:cached_input_tokens AS bigint),
-            output_tokens = CAST(:output_tokens AS bigint), reasoning_tokens = CAST(:reasoning_tokens AS bigint),
-            cost = CAST(:cost AS numeric)
-        FROM run
-        WHERE c.tenant_id = run.tenant_id AND c.run_id = run.id
-            AND c.turn = CAST(:turn AS int) AND c.attempt = CAST(:attempt AS int) AND c.state IN ('open', 'estimated')
-        RETURNING c.tenant_id, c.run_id, new.input_tokens - old.input_tokens AS input_tokens,
-            new.cached_input_tokens - old.cached_input_tokens AS cached_input_tokens,
-            new.output_tokens - old.output_tokens AS output_tokens,
-            new.reasoning_tokens - old.reasoning_tokens AS reasoning_tokens, new.cost - old.cost AS cost
+    SELECT settle_call(
+        :tenant_id, :run_id, :state, :input_tokens, :cached_input_tokens, :output_tokens, :reasoning_tokens,
+        :cost, :turn, :attempt
     )
-    UPDATE runs r SET
-        input_tokens = r.input_tokens + closed.input_tokens,
-        cached_input_tokens = r.cached_input_tokens + closed.cached_input_tokens,
-        output_tokens = r.output_tokens + closed.output_tokens,
-        reasoning_tokens = r.reasoning_tokens + closed.reasoning_tokens,
-        cost = r.cost + closed.cost
-    FROM closed WHERE r.tenant_id = closed.tenant_id AND r.id = closed.run_id
     """
 )
 
@@ -236,9 +142,8 @@ async def load(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, after
         (Event(seq, kind, data, datetime.fromisoformat(at), version), refs)
         for seq, kind, data, at, version, refs in json.loads(row[19] or "[]")
     ]
-    return LoadedRun(
-        RunState(*row[:14]), row[14], row[15], row[16], row[17], json.loads(row[18]) if row[18] else None, events
-    )
+    input_object = json.loads(row[18]) if row[18] else None
+    return LoadedRun(RunState(*row[:14]), row[14], row[15], row[16], row[17], input_object, events, row[20])
 
 
 async def spec(connection: AsyncConnection, tenant_id: UUID, agent_id: UUID, number: int) -> str:

@@ -129,5 +129,5 @@ class Live:
             task.exception()  # whoever waited has seen it
 
     async def _page(self, tenant_id: UUID, run_id: UUID, after: int, limit: int) -> list[EventRow]:
-        async with self._database.tenant(tenant_id) as connection:
-            return await events.page(connection, run_id, after, limit)
+        async with self._database.single() as connection:
+            return await events.page(connection, tenant_id, run_id, after, limit)

@@ -113,12 +113,12 @@ class Journal:
         return self._view(run, known, loaded)
 
     async def begin(self, run: RunKey, decide: Callable[[View], Change | None]) -> View:
-        """The run as it stands, after what `decide` made of it was committed in the same transaction.
+        """The run as it stands, after what `decide` made of it was committed.
 
         `decide` is not asked when something else has to be read first, nor is its change committed when its fence does
         not hold: the view says what is true.
         """
-        async with self._database.tenant(run.tenant_id) as connection:
+        async with self._database.single() as connection:
             known = self._known.get(run)
             loaded = await steps.load(connection, run.tenant_id, run.run_id, known.log.last_seq if known else 0)
             known = known or self._met_before(run, loaded)
@@ -161,7 +161,7 @@ class Journal:
         pause = 0.1
         while True:
             try:
-                async with self._database.tenant(view.run.tenant_id) as connection:
+                async with self._database.single() as connection:
                     committed = await steps.commit(connection, view.run.tenant_id, view.run.run_id, change)
                 break
             except steps.EffectTaken:
@@ -188,7 +188,7 @@ class Journal:
 
     async def settle(self, run: RunKey, closed: ClosedCall) -> None:
         """Settle the ledger of a call whose commit lost."""
-        async with self._database.tenant(run.tenant_id) as connection:
+        async with self._database.single() as connection:
             await steps.settle(connection, run.tenant_id, run.run_id, closed)
 
     async def new_ids(self, run: RunKey, count: int) -> list[UUID]:
@@ -233,7 +233,7 @@ class Journal:
         self._known.pop(run, None)
 
     async def _read(self, run: RunKey, after: int) -> LoadedRun:
-        async with self._database.tenant(run.tenant_id) as connection:
+        async with self._database.single() as connection:
             loaded = await steps.load(connection, run.tenant_id, run.run_id, after)
         if loaded is None:
             raise RunVanished(f"run {run.run_id} does not exist")

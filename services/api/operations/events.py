@@ -13,8 +13,8 @@ from services.api.services import Services
 
 
 async def read_page(services: Services, caller: Caller, run_id: UUID, after: int, limit: int) -> Opening:
-    async with services.database.tenant(caller.tenant_id) as connection:
-        opening = await events.open_page(connection, run_id, after, limit)
+    async with services.database.single() as connection:
+        opening = await events.open_page(connection, caller.tenant_id, run_id, after, limit)
     if opening is None or caller.sees_only not in (None, opening.created_by):
         raise missing_run()
     return opening

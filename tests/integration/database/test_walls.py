@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import steps
+from libs.database import events, steps
 from libs.database.engine import PLATFORM, Database, open_migration_engine
 from libs.database.steps import Change
 from libs.domain.tools import NewArtifact
@@ -125,6 +125,17 @@ async def test_the_setting_does_not_survive_its_transaction(home: Household, nar
                 raise ZeroDivisionError
 
 
+async def test_a_function_enters_its_tenant_for_itself_alone(home: Household, narrow: Database) -> None:
+    run = await home.run()
+    async with narrow.single() as connection:
+        assert await steps.load(connection, home.tenant_id, run, 0) is not None
+        assert await steps.load(connection, uuid4(), run, 0) is None
+        assert await events.page(connection, uuid4(), run, 0, 10) == []
+        assert await events.open_page(connection, uuid4(), run, 0, 10) is None
+        assert await steps.commit(connection, home.tenant_id, run, Change((fact(),))) is not None
+        assert await sql(connection, "SELECT count(*) FROM runs") == [(0,)]
+
+
 async def test_a_row_cannot_be_written_into_another_tenant(home: Household, neighbours: Household) -> None:
     with pytest.raises(ProgrammingError, match="row-level security"):
         await home.sql(
@@ -135,6 +146,8 @@ async def test_a_row_cannot_be_written_into_another_tenant(home: Household, neig
     async with home.database.tenant(home.tenant_id) as connection:
         assert await steps.load(connection, neighbours.tenant_id, run, 0) is None
         assert await steps.commit(connection, neighbours.tenant_id, run, Change((fact(),))) is None
+        assert await events.page(connection, neighbours.tenant_id, run, 0, 10) == []
+        assert await events.open_page(connection, neighbours.tenant_id, run, 0, 10) is None
     assert (await neighbours.load(run)).state.last_seq == 1
 
 

@@ -55,7 +55,8 @@ _QUESTIONS = {
         FROM pg_indexes WHERE schemaname = 'public'
     """,
     "functions": """
-        SELECT proname, concat_ws(' ', 'owner', proowner::regrole, CASE WHEN prosecdef THEN 'SECURITY DEFINER' END)
+        SELECT proname, concat_ws(' ', 'owner', proowner::regrole, CASE WHEN prosecdef THEN 'SECURITY DEFINER' END,
+                'executed by', COALESCE(proacl::text, 'anyone'))
         FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     """,
 }
