@@ -15,11 +15,17 @@ from pydantic.fields import FieldInfo  # noqa: E402
 
 from libs.settings.database import MigrationSettings  # noqa: E402
 from libs.settings.environment import Environment  # noqa: E402
+from libs.settings.gateway import GatewaySettings  # noqa: E402
 from services.api.settings import ApiSettings  # noqa: E402
 from services.worker.settings import WorkerSettings  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "settings.md"
-PROGRAMS: dict[str, type[Environment]] = {"api": ApiSettings, "worker": WorkerSettings, "migrations": MigrationSettings}
+PROGRAMS: dict[str, type[Environment]] = {
+    "gateway": GatewaySettings,
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+    "migrations": MigrationSettings,
+}
 HEAD = """# Settings
 
 Every program reads its settings from environment variables, once, when it starts. This page is generated from the
