@@ -315,3 +315,34 @@ service_accounts = Table(
     CheckConstraint("role IN ('operator', 'user')", name="service_accounts_role"),
     CheckConstraint("status IN ('creating', 'active', 'deleting')", name="service_accounts_status"),
 )
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),  # the nil UUID for acts that concern no one tenant
+    Column("id", Uuid, nullable=False, server_default=NEW_ID),
+    _time("at", now=True),
+    Column("actor", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("before", Text),  # canonical JSON text, which the hash is of
+    Column("after", Text),
+    Column("seq", BigInteger),  # its place in the tenant's chain; null until it is sealed
+    Column("previous", Text),
+    Column("hash", Text),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "seq", name="audit_log_seq_key"),
+    CheckConstraint("num_nulls(seq, previous, hash) IN (0, 3)", name="audit_log_sealed"),
+    Index("audit_log_unsealed", "tenant_id", "id", postgresql_where=text("seq IS NULL")),
+)
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    _time("sealed_at", now=True),
+    PrimaryKeyConstraint("tenant_id"),
+)

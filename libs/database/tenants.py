@@ -23,6 +23,7 @@ _ADD = Statement(
 )
 _FIND_ID = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE id = CAST(:id AS uuid)")
 _FIND_SLUG = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE slug = CAST(:slug AS text)")
+_LOCK = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE id = CAST(:id AS uuid) FOR UPDATE")
 _PAGE = Statement(
     f"""
     SELECT {_COLUMNS} FROM tenants WHERE CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)
@@ -78,6 +79,12 @@ async def find(connection: AsyncConnection, tenant: UUID | str) -> TenantRow | N
         row = await _FIND_ID.one(connection, id=tenant)
     else:
         row = await _FIND_SLUG.one(connection, slug=tenant)
+    return TenantRow._make(row) if row else None
+
+
+async def lock(connection: AsyncConnection, tenant_id: UUID) -> TenantRow | None:
+    """The row, which nobody else changes until the transaction ends."""
+    row = await _LOCK.one(connection, id=tenant_id)
     return TenantRow._make(row) if row else None
 
 

@@ -13,7 +13,10 @@ from services.api.tenancy import Tenancy
 
 
 class Caller(NamedTuple):
-    """`tenant_id` is the nil UUID for an administrator, who has no tenant; `client` is the token's `azp`."""
+    """`tenant_id` is the nil UUID for an administrator, who has no tenant; `client` is the token's `azp`.
+
+    `source` is the address that the request comes from.
+    """
 
     subject: str
     roles: frozenset[str]
@@ -21,6 +24,7 @@ class Caller(NamedTuple):
     tenant_claim: str | None
     expires_at: float
     client: str | None = None
+    source: str = "unknown"
 
     @property
     def sees_only(self) -> str | None:

@@ -20,11 +20,13 @@ from libs.observability.logs import configure
 from libs.observability.metrics import watch_loop_lag
 from services.api.application import Lifespan, create_app
 from services.api.authentication import TokenVerifier
+from services.api.denials import Denials
 from services.api.keys import KeySet
 from services.api.live import Live
 from services.api.readiness import Readiness, check_database, check_keys
 from services.api.services import LifespanState, Services
 from services.api.settings import ApiSettings
+from services.api.sources import Sources, parse_networks
 from services.api.standing import Standing
 from services.api.starts import Starts
 from services.api.tenancy import Tenancy
@@ -42,7 +44,12 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
         services = build(settings, keys)
         services.stream.start()
         services.starts.begin()
-        background = (keys.keep_fresh(), services.standing.keep_asking(), watch_loop_lag())
+        background = (
+            keys.keep_fresh(),
+            services.standing.keep_asking(),
+            services.denials.keep_counts(),
+            watch_loop_lag(),
+        )
         tasks = [asyncio.create_task(work) for work in background]
         on_start(services)
         gc.freeze()
@@ -82,6 +89,8 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         tenancy=tenancy,
         standing=Standing(tenancy),
         readiness=Readiness(checks),
+        denials=Denials(database),
+        sources=Sources(parse_networks(settings.trusted_proxies)),
     )
 
 
@@ -116,6 +125,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who is believed about a source is for `services.api.sources` to say
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -9,11 +9,16 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.domain.errors import Forbidden, Unauthenticated
 from libs.observability.context import bind
+from services.api.authentication import Identity
 from services.api.bodies import JsonRequest
-from services.api.callers import admit
+from services.api.callers import Caller, admit
+from services.api.denials import Denial
 from services.api.roles import ROLES
 from services.api.services import Services
+
+LONGEST_TARGET = 256
 
 
 class RouteWithoutRoles(LookupError):
@@ -31,17 +36,41 @@ class GuardedRoute(APIRoute):
         field = self.body_field
         required = field is not None and field.field_info.is_required()
 
-        async def guarded(request: Request) -> Response:
-            if allowed:
-                services: Services = request.scope["state"]["services"]
-                identity = await services.verifier.identify(request.scope["headers"])
-                caller = await admit(identity, allowed, services.tenancy)
-                bind(tenant_id=str(caller.tenant_id), run_id=request.path_params.get("run_id"))
-                request.scope["caller"] = caller
+        async def read_and_handle(request: Request) -> Response:
             if field is None:
                 return await handle(request)
             with_json = JsonRequest(request.scope, request.receive)
             await with_json.load(required=required)
             return await handle(with_json)
 
+        async def guarded(request: Request) -> Response:
+            if not allowed:
+                return await read_and_handle(request)
+            services: Services = request.scope["state"]["services"]
+            source = services.sources.of(request.scope)
+            identity = await self._identify(services, request, source)
+            try:
+                caller = (await admit(identity, allowed, services.tenancy))._replace(source=source)
+                bind(tenant_id=str(caller.tenant_id), run_id=request.path_params.get("run_id"))
+                request.scope["caller"] = caller
+                return await read_and_handle(request)
+            except Forbidden as refusal:
+                await self._note(services, request, identity, source, refusal)
+                raise
+
         return guarded
+
+    async def _identify(self, services: Services, request: Request, source: str) -> Identity:
+        try:
+            return await services.verifier.identify(request.scope["headers"])
+        except Unauthenticated:
+            services.denials.unauthenticated(source)
+            raise
+
+    async def _note(
+        self, services: Services, request: Request, identity: Identity, source: str, refusal: Forbidden
+    ) -> None:
+        caller: Caller | None = request.scope.get("caller")
+        tenant_id = caller.tenant_id if caller else await services.denials.tenant_of(identity.tenant)
+        denial = Denial(tenant_id, identity.subject, source, self.name, refusal.code)
+        await services.denials.forbidden(denial, str(request.scope["path"])[:LONGEST_TARGET])

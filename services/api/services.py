@@ -9,8 +9,10 @@ from libs.clients.event_stream import EventStream
 from libs.clients.object_store import ObjectStore
 from libs.database.engine import Database
 from services.api.authentication import TokenVerifier
+from services.api.denials import Denials
 from services.api.live import Live
 from services.api.readiness import Readiness
+from services.api.sources import Sources
 from services.api.standing import Standing
 from services.api.starts import Starts
 from services.api.tenancy import Tenancy
@@ -29,6 +31,8 @@ class Services:
     tenancy: Tenancy
     standing: Standing
     readiness: Readiness
+    denials: Denials
+    sources: Sources
 
 
 class LifespanState(TypedDict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from libs.settings.database import DatabaseSettings
 from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.oidc import OidcSettings
 from libs.settings.redis import RedisSettings
 from libs.settings.temporal import TemporalSettings
+from services.api.sources import parse_networks
 
 
 class ApiSettings(DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, OidcSettings):
@@ -16,4 +17,14 @@ class ApiSettings(DatabaseSettings, RedisSettings, TemporalSettings, ObjectStore
 
     api_host: str = Field(default="127.0.0.1", description="address to listen on")
     api_port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, by comma, whose X-Forwarded-For is believed; nobody's if not set",
+    )
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="least level logged")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value

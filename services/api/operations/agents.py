@@ -8,13 +8,14 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import agents
+from libs.database import agents, audit
 from libs.database.agents import AgentRow, VersionRow
 from libs.database.engine import Database
 from libs.domain.agents import digest
 from libs.domain.errors import AgentArchived, Conflict, Flaw, InvalidRequest, NotFound
 from libs.domain.texts import clean_value
 from services.api.answers import Answer
+from services.api.callers import Caller
 from services.api.dependencies import Call
 from services.api.operations.idempotency import answer_once
 from services.api.schemas.agents import AgentCreate, VersionCreate, agent_json, version_json
@@ -31,6 +32,8 @@ async def create_agent(call: Call, wanted: AgentCreate) -> Answer:
             raise Conflict(f"An agent {wanted.slug} exists already (perhaps archived). Choose another slug.")
         number = await agents.add_version(connection, call.tenant_id, agent.id, spec_digest, spec, by)
         agent = await agents.promote(connection, agent.id, number)
+        after = {"description": agent.description, "promoted_version": number, "digest": spec_digest}
+        await _note(connection, call.caller, "create_agent", f"agent/{agent.slug}", None, after)
         return Answer(201, agent_json(agent), f"/v1/agents/{agent.slug}")
 
     return await answer_once(call.services.database, call.caller, call.key, work)
@@ -46,18 +49,24 @@ async def get_agent(database: Database, tenant_id: UUID, slug: str) -> AgentRow:
         return _found(await agents.find(connection, slug), slug)
 
 
-async def update_agent(database: Database, tenant_id: UUID, slug: str, description: str | None) -> AgentRow:
-    if description is None:
-        return await get_agent(database, tenant_id, slug)
-    async with database.tenant(tenant_id) as connection:
-        return _found(await agents.describe(connection, slug, description), slug)
+async def update_agent(call: Call, slug: str, description: str | None) -> AgentRow:
+    async with call.services.database.tenant(call.tenant_id) as connection:
+        before = _found(await agents.lock(connection, slug), slug)
+        if description is None or description == before.description:
+            return before
+        row = _found(await agents.describe(connection, slug, description), slug)
+        was, became = {"description": before.description}, {"description": description}
+        await _note(connection, call.caller, "update_agent", f"agent/{slug}", was, became)
+        return row
 
 
-async def archive_agent(database: Database, tenant_id: UUID, slug: str) -> None:
+async def archive_agent(call: Call, slug: str) -> None:
     """No new runs from now on; its runs and versions stay."""
-    async with database.tenant(tenant_id) as connection:
-        if not await agents.archive(connection, slug):
-            raise _missing(slug)
+    async with call.services.database.tenant(call.tenant_id) as connection:
+        if _found(await agents.lock(connection, slug), slug).archived_at is None:
+            await agents.archive(connection, slug)
+            was, became = {"archived": False}, {"archived": True}
+            await _note(connection, call.caller, "archive_agent", f"agent/{slug}", was, became)
 
 
 async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer:
@@ -74,8 +83,11 @@ async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer
             if known
             else await agents.add_version(connection, call.tenant_id, agent.id, spec_digest, spec, call.caller.subject)
         )
+        if known is None:
+            target, after = f"agent/{slug}/version/{number}", {"digest": spec_digest}
+            await _note(connection, call.caller, "create_agent_version", target, None, after)
         if wanted.promote:
-            await agents.promote(connection, agent.id, number)
+            await _promote(connection, call.caller, agent, number)
         version = await agents.find_version(connection, slug, number)
         assert version is not None  # noqa: S101 - the transaction wrote or read it
         return Answer(200 if known else 201, version_json(version), f"/v1/agents/{slug}/versions/{number}")
@@ -110,9 +122,29 @@ async def promote_version(call: Call, slug: str, number: int) -> Answer:
             raise AgentArchived(f"The agent {slug} is archived; nothing can be promoted.")
         if await agents.find_version(connection, slug, number) is None:
             raise NotFound(f"The agent {slug} has no version {number}.")
-        return Answer(200, agent_json(await agents.promote(connection, agent.id, number)))
+        return Answer(200, agent_json(await _promote(connection, call.caller, agent, number)))
 
     return await answer_once(call.services.database, call.caller, call.key, work)
+
+
+async def _promote(connection: AsyncConnection, caller: Caller, agent: AgentRow, number: int) -> AgentRow:
+    promoted = await agents.promote(connection, agent.id, number)
+    if agent.promoted_version != number:
+        was, became = {"promoted_version": agent.promoted_version}, {"promoted_version": number}
+        await _note(connection, caller, "promote_agent_version", f"agent/{agent.slug}", was, became)
+    return promoted
+
+
+async def _note(connection: AsyncConnection, caller: Caller, action: str, target: str, before: Any, after: Any) -> None:
+    await audit.append(
+        connection,
+        actor=caller.subject,
+        source=caller.source,
+        action=action,
+        target=target,
+        before=before,
+        after=after,
+    )
 
 
 def _spec_text(spec: Any) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import blocked_subjects
+from libs.database import audit, blocked_subjects
 from libs.database.blocked_subjects import BlockRow
 from libs.database.engine import Database
 from libs.domain.errors import Conflict, NotFound
@@ -22,9 +22,12 @@ async def block_user(call: Call, subject: str, reason: str) -> Answer:
         raise Conflict("You cannot block yourself. Ask another operator to do it.")
 
     async def work(connection: AsyncConnection) -> Answer:
+        before = await blocked_subjects.find(connection, subject)
         await blocked_subjects.block(connection, call.tenant_id, subject, reason, call.caller.subject)
         row = await blocked_subjects.find(connection, subject)
         assert row is not None  # noqa: S101 - this transaction wrote it, or found it there
+        if before is None:
+            await _note(connection, call, "block_user", subject, None, {"reason": reason})
         return Answer(200, block_json(row))
 
     answer = await answer_once(call.services.database, call.caller, call.key, work)
@@ -39,6 +42,7 @@ async def unblock_user(call: Call, subject: str) -> Answer:
         row = await blocked_subjects.unblock(connection, subject)
         if row is None:
             raise NotFound("This user is not blocked.")
+        await _note(connection, call, "unblock_user", subject, {"reason": row.reason, "by": row.by}, None)
         return Answer(200, block_json(row))
 
     answer = await answer_once(call.services.database, call.caller, call.key, work)
@@ -49,3 +53,17 @@ async def unblock_user(call: Call, subject: str) -> Answer:
 async def list_blocks(database: Database, tenant_id: UUID, after: str | None, limit: int) -> list[BlockRow]:
     async with database.tenant(tenant_id) as connection:
         return await blocked_subjects.page(connection, after, limit)
+
+
+async def _note(
+    connection: AsyncConnection, call: Call, action: str, subject: str, before: object, after: object
+) -> None:
+    await audit.append(
+        connection,
+        actor=call.caller.subject,
+        source=call.caller.source,
+        action=action,
+        target=f"user/{subject}",
+        before=before,
+        after=after,
+    )

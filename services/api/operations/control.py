@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.contracts.workflow import Wake
-from libs.database import runs
+from libs.database import audit, runs
 from libs.database.runs import RunRow
 from libs.domain.errors import Conflict, RunFinished
 from libs.domain.texts import dump
@@ -37,6 +37,7 @@ async def control_run(call: Call, run_id: UUID, verb: Verb, reason: str | None) 
         row = signalled.row
         if signalled.changed:
             changed.append(row)
+            await _note_control(connection, call, row, verb, reason)
         elif row.finished_at is not None:
             raise RunFinished(f"The run is {row.status}; nothing can be asked of it any longer.")
         elif row.desired != WANTED[verb]:
@@ -47,6 +48,21 @@ async def control_run(call: Call, run_id: UUID, verb: Verb, reason: str | None) 
     for row in changed:
         _tell(call.services, call.tenant_id, row, stop=verb != "resume")
     return answer
+
+
+async def _note_control(connection: AsyncConnection, call: Call, row: RunRow, verb: Verb, reason: str | None) -> None:
+    """Control of one's own run is no administrative act; its log has it."""
+    if row.created_by == call.caller.subject:
+        return
+    await audit.append(
+        connection,
+        actor=call.caller.subject,
+        source=call.caller.source,
+        action=f"{verb}_run",
+        target=f"run/{row.id}",
+        before={"created_by": row.created_by},
+        after={"desired": WANTED[verb], "status": row.status, **({"reason": reason} if reason else {})},
+    )
 
 
 def _tell(services: Services, tenant_id: UUID, row: RunRow, *, stop: bool) -> None:

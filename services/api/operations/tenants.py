@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import tenants
+from libs.database import audit, tenants
 from libs.database.engine import PLATFORM, Database
 from libs.database.tenants import TenantRow
 from libs.domain.errors import Conflict, Flaw, Forbidden, InvalidRequest, NotFound
@@ -34,6 +34,7 @@ async def create_tenant(call: Call, wanted: TenantCreate) -> Answer:
         row = await tenants.add(connection, tenant_id, wanted.slug, wanted.name or wanted.slug)
         if row is None:
             raise Conflict(f"A tenant with the slug {wanted.slug} or with this id exists already.")
+        await _note(connection, call, "create_tenant", row, None)
         await tenants.enter(connection, call.tenant_id)
         return Answer(201, tenant_json(row), f"/v1/tenants/{row.id}")
 
@@ -58,11 +59,16 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
     database = call.services.database
     found = await _find(database, name)
     async with database.tenant(found.id) as connection:
+        before = await tenants.lock(connection, found.id)
         row = await tenants.update(connection, found.id, wanted.name, wanted.status)
-    if row is None:
-        raise Conflict(f"The tenant {found.slug} is being deleted; nothing of it can be changed.")
+        if before is None:
+            raise NotFound(f"There is no tenant {found.slug}.")
+        if row is None:
+            raise Conflict(f"The tenant {found.slug} is being deleted; nothing of it can be changed.")
+        if row != before:
+            await _note(connection, call, "update_tenant", row, before)
     call.services.tenancy.forget()
-    if row.status != found.status:
+    if row.status != before.status:
         await _touch_runs(database, row.id)
     return row
 
@@ -72,12 +78,32 @@ async def delete_tenant(call: Call, name: str) -> TenantRow:
     database = call.services.database
     found = await _find(database, name)
     async with database.tenant(found.id) as connection:
+        before = await tenants.lock(connection, found.id)
         row = await tenants.mark_deleting(connection, found.id)
-    if row is None:
-        raise NotFound(f"There is no tenant {found.slug}.")
+        if row is None or before is None:
+            raise NotFound(f"There is no tenant {found.slug}.")
+        if row != before:
+            await _note(connection, call, "delete_tenant", row, before)
     call.services.tenancy.forget()
     await _touch_runs(database, row.id)
     return row
+
+
+async def _note(connection: AsyncConnection, call: Call, action: str, row: TenantRow, before: TenantRow | None) -> None:
+    """Behind the tenant's own wall, where its operators see what was done to it."""
+    await audit.append(
+        connection,
+        actor=call.caller.subject,
+        source=call.caller.source,
+        action=action,
+        target=f"tenant/{row.slug}",
+        before=_facts(before) if before else None,
+        after=_facts(row),
+    )
+
+
+def _facts(row: TenantRow) -> dict[str, object]:
+    return {name: value for name, value in row._asdict().items() if name != "created_at"}
 
 
 async def _find(database: Database, name: str) -> TenantRow:

@@ -55,13 +55,12 @@ async def get_agent(call: AnyCall, agent: Slug) -> Response:
 
 @router.patch("/{agent}", response_model=AgentRead, responses=problems("not_found", *BODY))
 async def update_agent(call: AnyCall, agent: Slug, body: AgentUpdate) -> Response:
-    row = await agents.update_agent(call.services.database, call.tenant_id, agent, body.description)
-    return json_response(agent_json(row))
+    return json_response(agent_json(await agents.update_agent(call, agent, body.description)))
 
 
 @router.delete("/{agent}", status_code=204, response_class=Response, responses=problems("not_found"))
 async def archive_agent(call: AnyCall, agent: Slug) -> Response:
-    await agents.archive_agent(call.services.database, call.tenant_id, agent)
+    await agents.archive_agent(call, agent)
     return Response(status_code=204)
 
 

@@ -53,6 +53,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         "INSERT INTO provisioning_steps (tenant_id, kind, name, step, by) VALUES ('{t}', 'user', 'bob', 'made', 'ada')",
         "INSERT INTO service_accounts (tenant_id, name, role, created_by) VALUES ('{t}', 'ci', 'user', 'ada')",
     ),
+    "0006": (
+        "INSERT INTO audit_log (tenant_id, actor, source, action, target) "
+        "SELECT '{t}', 'ada', '127.0.0.1', 'update_tenant', 'tenant/a' FROM generate_series(1, 2)",
+    ),
 }
 COUNTED: dict[str, dict[str, int]] = {
     "0001": {
@@ -60,6 +64,7 @@ COUNTED: dict[str, dict[str, int]] = {
         "idempotency_keys": 1,
     },
     "0004": {"blocked_subjects": 1, "provisioning_steps": 1, "service_accounts": 1},
+    "0006": {"audit_log": 2},
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import events, steps
+from libs.database import audit, events, steps
 from libs.database.engine import PLATFORM, Database, open_migration_engine
 from libs.database.steps import Change
 from libs.domain.tools import NewArtifact
@@ -25,8 +25,9 @@ from tests.integration.database.walls import STORED, describe
 WALLED = (
     "tenants", "agents", "agent_versions", "runs", "run_events", "model_calls", "artifacts", "idempotency_keys",
     "blocked_subjects", "provisioning_steps", "service_accounts",
+    "audit_log", "audit_heads",
 )  # fmt: skip
-APPEND_ONLY = ("run_events", "agent_versions", "artifacts")
+APPEND_ONLY = ("run_events", "agent_versions", "artifacts", "audit_log", "audit_heads")
 
 
 @pytest.fixture
@@ -59,6 +60,12 @@ async def furnish(home: Household) -> UUID:
         "INSERT INTO service_accounts (tenant_id, name, role, created_by) VALUES ($1, 'ci', 'user', 'ada')",
         home.tenant_id,
     )
+    async with home.database.tenant(home.tenant_id) as connection:
+        await audit.append(
+            connection, actor="ada", source="127.0.0.1", action="promote_agent_version", target="agent/a"
+        )
+    async with home.database.maintenance() as connection:
+        await sql(connection, "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES ($1, 0, 'ab')", home.tenant_id)
     return run
 
 
@@ -195,6 +202,8 @@ async def test_maintenance_sees_no_content(home: Household) -> None:
     denied += [
         f"SELECT * FROM {table}" for table in ("run_events", "agents", "agent_versions", "model_calls", "artifacts")
     ]
+    denied += ["SELECT actor FROM audit_log", "SELECT after FROM audit_log", "UPDATE audit_log SET actor = 'eve'"]
+    denied += ["DELETE FROM audit_log", "DELETE FROM audit_heads"]
     denied += ["SELECT response FROM idempotency_keys", "UPDATE runs SET status = 'failed'", "DELETE FROM runs"]
     for statement in denied:
         with pytest.raises(ProgrammingError, match="permission denied"):
