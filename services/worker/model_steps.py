@@ -236,22 +236,29 @@ class ModelSteps:
         """Close an attempt without an answer: why, until when, and what it cost."""
         sent = not isinstance(failed, ModelFailed) or failed.sent
         usage, cost = self._usage(view, opening, answer) if sent else (Usage(), Decimal(0))
+        state = ("estimated" if usage.estimated else "settled") if sent else "not_sent"
+        await self._close(view, failed, ClosedCall(opening.turn, opening.attempt, state, usage, cost))
+
+    async def give_back(self, view: View, attempt: int) -> None:
+        """Close an attempt that was opened and is not sent after all."""
+        unsent = ModelFailed(events.HANDED_BACK, "The step ended before the call was made.", retryable=True, sent=False)
+        await self._close(view, unsent, ClosedCall(view.state.turn + 1, attempt, "not_sent", Usage(), Decimal(0)))
+
+    async def _close(self, view: View, failed: ModelFailed | Stopped, closed: ClosedCall) -> None:
         data: dict[str, Any] = {
-            "turn": opening.turn,
-            "attempt": opening.attempt,
+            "turn": closed.turn,
+            "attempt": closed.attempt,
             "code": failed.code,
             "message": failed.message,
-            "sent": sent,
-            "usage": usage.as_data(),
+            "sent": closed.state != "not_sent",
+            "usage": closed.usage.as_data(),
         }
         if isinstance(failed, ModelFailed):
             data["fatal"] = not failed.retryable
             if failed.retry_after is not None:
                 data["retry_at"] = (view.now.now + timedelta(seconds=failed.retry_after)).isoformat()
-        state = ("estimated" if usage.estimated else "settled") if sent else "not_sent"
-        closed = ClosedCall(opening.turn, opening.attempt, state, usage, cost)
-        event = NewEvent(events.MODEL_FAILED, data, events.model_closed(opening.turn, opening.attempt))
-        change = Change((event,), require_turn=opening.turn - 1, closed=closed)
+        event = NewEvent(events.MODEL_FAILED, data, events.model_closed(closed.turn, closed.attempt))
+        change = Change((event,), require_turn=closed.turn - 1, closed=closed)
         if await self._bench.journal.commit(view, change) is None:
             await self._bench.journal.settle(view.run, closed)
 

@@ -14,9 +14,7 @@ from libs.domain.agent_loop import Action, CallModel, Cancel, Conclude, Done, Fa
 from libs.domain.budget import BudgetExceeded
 from libs.domain.errors import Failure
 from libs.domain.events import NewEvent
-from libs.domain.outputs import Unacceptable
 from libs.domain.run_log import Call, Turn
-from libs.domain.tools import Effect
 from services.worker.bench import Slice, Workbench
 from services.worker.control import Watched
 from services.worker.conversation import conversation
@@ -26,6 +24,7 @@ from services.worker.journal import View
 from services.worker.keys import RunKey
 from services.worker.model_steps import Answered, ModelSteps, Opening, Stopped
 from services.worker.tool_steps import ToolSteps
+from services.worker.unfinished import UnfinishedCalls
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # seconds
 TWIN_POLL_SECONDS = 0.25
@@ -52,13 +51,14 @@ class TakingTurn:
         self._models = ModelSteps(bench, self._endings, watched, listed)
         self._tools = ToolSteps(bench, watched.claim, listed)
         self._inline = InlineCalls(bench, self._tools, watched)
+        self._unfinished = UnfinishedCalls(bench, self._tools)
         self._opening: Opening | None = None  # already committed
         self._answers = 0
 
     async def take(self, unfinished: Sequence[Unfinished]) -> Step:
         """Go on with the run until it ends, waits, needs calls of their own, or the slice is over."""
         if unfinished:
-            view = await self._record_unfinished(await self._load(), unfinished)
+            view = await self._unfinished.record(await self._load(), unfinished)
         else:
             view = await self._begin()
         while True:
@@ -129,14 +129,12 @@ class TakingTurn:
         """Close what was opened here and is not sent after all, lest the run waits for it."""
         if not (self._may_go_on and isinstance(action, RunCalls)):
             view = await self._inline.give_back(view)
-        if self._opening is not None and not isinstance(action, CallModel):
-            opening, self._opening = self._opening, None
-            unsent = ModelFailed(
-                events.HANDED_BACK, "The step ended before the call was made.", retryable=True, sent=False
-            )
-            await self._models.close(view, opening, ModelAnswer(), unsent)
-            view = await self._load()
-        return view
+        mine = view.log.open_attempt
+        if isinstance(action, CallModel) or mine is None or mine.claim != self._watched.claim:
+            return view
+        self._opening = None  # not known where the answer of the commit that opened it was lost
+        await self._models.give_back(view, mine.number)
+        return await self._load()
 
     async def _ended(self, view: View, action: Cancel | Fail | Conclude) -> View:
         if isinstance(action, Conclude):
@@ -275,36 +273,6 @@ class TakingTurn:
         if known is None:  # a worker that has the tool wrote the turn; the activity says that this one has not
             return CallPlan(turn.number, call.index, call.name)
         return CallPlan(turn.number, call.index, call.name, known[1].timeout_seconds, known[1].queue)
-
-    async def _record_unfinished(self, view: View, unfinished: Sequence[Unfinished]) -> View:
-        """Give calls whose activity ended without a result the result that the model can use."""
-        for ended in unfinished:
-            turn = view.log.turns[ended.turn - 1]
-            if view.state.finished or ended.index in turn.results or ended.kind == "stopped":
-                continue
-            change = Change((self._ended_call(view, turn, ended),))
-            view = await self._bench.journal.commit(view, change) or await self._load()
-        return view
-
-    def _ended_call(self, view: View, turn: Turn, ended: Unfinished) -> NewEvent:
-        call = turn.calls[ended.index]
-        attempt = turn.last_attempt(ended.index)
-        number = attempt.number if attempt else 0
-        if ended.kind in ("deadly", "lost"):
-            message = f"Every worker that made the call of {call.name} died."
-            return NewEvent(
-                events.TOOL_COMPLETED,
-                self._tools.given_up(turn.number, call, number, message).data
-                | {"fatal": True, "message": message, "fatal_code": events.WORKER_LOST},
-                events.tool_result(turn.number, ended.index),
-            )
-        try:
-            prepared = self._tools.prepare(view, call)
-        except Unacceptable as problem:
-            return self._tools.given_up(turn.number, call, number, str(problem))
-        if attempt is not None and attempt.open and prepared.function.effect is Effect.WRITE:
-            return self._tools.unknown(turn.number, call, prepared.function, number)
-        return self._tools.given_up(turn.number, call, number, f"it ended by {ended.kind}")
 
 
 class _HandBack(Exception):

@@ -2,7 +2,8 @@
 
 A plan is a file named after the run's model (or after its tenant, for what comes before anything is read):
 `{"how": HOW, "where": POINT, "times": 1}`. Each time it strikes it leaves a file with its process id. HOW is SIGKILL,
-SIGSTOP, LOST_ANSWER (`before` a commit: its COMMIT is done, the answer lost), or SLOW (`after` one: dawdle).
+SIGSTOP, LOST_ANSWER (`before` a commit: it is done, the answer lost), LOST_LATE (lost a while after it was done), or
+SLOW (`after` one: dawdle).
 With ROLE=steps the worker takes activities only, one at a time, so that nothing but its run is struck with it;
 ROLE=conductor takes workflows only.
 """
@@ -19,7 +20,6 @@ from contextlib import asynccontextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.worker import Worker
@@ -74,19 +74,21 @@ def points_of(change: Change) -> list[str]:
 
 
 class LosingDatabase:
-    """The database whose next COMMIT is done and whose answer is lost."""
+    """The database whose next commit is done and whose answer is lost."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, after: float) -> None:
         self._database = database
+        self._after = after  # seconds
         self._lost = False
 
     @asynccontextmanager
-    async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
-        async with self._database.tenant(tenant_id) as connection:
+    async def single(self) -> AsyncIterator[AsyncConnection]:
+        async with self._database.single() as connection:
             yield connection
         if not self._lost:
             self._lost = True
-            raise ConnectionResetError("the test has lost the answer of COMMIT")
+            await asyncio.sleep(self._after)
+            raise ConnectionResetError("the test has lost the answer of a commit")
 
 
 def strike_commits() -> None:
@@ -97,9 +99,10 @@ def strike_commits() -> None:
         name = view.version.spec.model_name
         journal = self
         for point in points_of(change):
-            if reach(name, f"before {point}") == "LOST_ANSWER":
+            if (how := reach(name, f"before {point}") or "").startswith("LOST"):
                 journal = copy(self)
-                journal._database = LosingDatabase(self._database)  # type: ignore[assignment]  # what commit needs of it
+                losing = LosingDatabase(self._database, SLOW_SECONDS if how == "LOST_LATE" else 0)
+                journal._database = losing  # type: ignore[assignment]  # what commit needs of it
         committed = await commit(journal, view, change)
         for point in points_of(change) if committed is not None else ():
             if reach(name, f"after {point}") == "SLOW":

@@ -135,16 +135,21 @@ async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
     assert [platform.tools.count(f"/{name}/{item}") for name in ("look", "put")] == [expected] * 2
 
 
+@pytest.mark.parametrize("answer", ["heard", "lost"])
 @pytest.mark.parametrize("asked", ["pause", "cancel"])
 async def test_a_model_call_that_was_opened_and_is_not_made_is_given_back(
-    platform: Platform, tmp_path: Path, asked: str
+    platform: Platform, tmp_path: Path, asked: str, answer: str
 ) -> None:
-    """Rules 4, 13: a stop between the commit that opens the next model call and its sending; nothing is paid for it."""
+    """Rules 1, 4, 13: a stop between the commit that opens the next model call and its sending; nothing is paid for it.
+
+    Where the answer of that commit is lost too, the log says whose call it is: the run does not wait for itself.
+    """
     tools = [platform.tool("look", "read")]
     with platform.workers(1, crashing_worker.MODULE, WORKER_SLICE_SECONDS="60", CRASH_PLANS=str(tmp_path)):
         async with platform.client() as api, platform.model() as model, platform.records() as records:
             agent = await platform.agent(api, model, [{"tool_calls": [call("look", item="open")]}, GOOD], tools=tools)
-            plan = {"how": "SLOW", "where": "after model.started 2", "times": 1}
+            how, where = ("SLOW", "after") if answer == "heard" else ("LOST_LATE", "before")
+            plan = {"how": how, "where": f"{where} model.started 2", "times": 1}
             (tmp_path / f"{agent}.json").write_text(json.dumps(plan))
             run = await api.runs.start(agent, "hello")
             await records.until(run.id, lambda seen: seen.of("model.started", turn=2))
