@@ -39,6 +39,20 @@ def _count(name: str, kind: type[TypeEngine[int]] = Integer) -> Column[int]:
     return Column(name, kind, nullable=False, server_default=text("0"))
 
 
+plans = Table(
+    "plans",
+    metadata,
+    Column("slug", Text, nullable=False),
+    Column("requests_per_second", Integer),  # null, here and below: no limit
+    Column("running_runs", Integer),
+    Column("queued_runs", Integer),
+    Column("artifact_bytes", BigInteger),
+    Column("allowed_models", ARRAY(Text)),  # patterns: provider/model, provider/*
+    _time("created_at", now=True),
+    _time("updated_at", now=True),
+    PrimaryKeyConstraint("slug"),
+)
+
 tenants = Table(
     "tenants",
     metadata,
@@ -47,8 +61,10 @@ tenants = Table(
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'active'")),
     _time("created_at", now=True),
+    Column("plan", Text, nullable=False, server_default=text("'default'")),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("slug", name="tenants_slug_key"),
+    ForeignKeyConstraint(["plan"], ["plans.slug"], name="tenants_plan_fkey"),
     CheckConstraint("status IN ('active', 'suspended', 'deleting')", name="tenants_status"),
 )
 
@@ -137,7 +153,7 @@ runs = Table(
     Column("cost", Numeric, nullable=False, server_default=text("0")),
     Column("estimated", Boolean, nullable=False, server_default=text("false")),
     _time("created_at", now=True),
-    _time("admitted_at"),
+    _time("admitted_at"),  # holds a place among the tenant's running runs; null: waits for one, or is paused
     _time("started_at"),
     _time("finished_at"),
     _time("deadline_at"),
@@ -159,6 +175,14 @@ runs = Table(
     Index("runs_created_by", "tenant_id", "created_by", "id"),
     Index("runs_unfinished", "tenant_id", "id", postgresql_where=text("finished_at IS NULL")),
     Index("runs_next_check", "next_check_at", postgresql_where=text("finished_at IS NULL")),
+    Index("runs_admitted", "tenant_id", postgresql_where=text("admitted_at IS NOT NULL AND finished_at IS NULL")),
+    Index(
+        "runs_to_admit",
+        "tenant_id",
+        "priority",
+        "id",
+        postgresql_where=text("admitted_at IS NULL AND finished_at IS NULL AND desired = 'run'"),
+    ),
 )
 
 run_events = Table(
@@ -227,6 +251,14 @@ artifacts = Table(
         ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="artifacts_run_fkey", ondelete="CASCADE"
     ),
     Index("artifacts_run", "tenant_id", "run_id", "id"),
+)
+
+storage = Table(  # what a tenant keeps; triggers on artifacts write it
+    "storage",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    _count("artifact_bytes", BigInteger),
+    PrimaryKeyConstraint("tenant_id"),
 )
 
 idempotency_keys = Table(

@@ -4,20 +4,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from asyncpg.exceptions import ForeignKeyViolationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database.statements import Statement
+from libs.domain.plans import DEFAULT
 
-_COLUMNS = "id, slug, name, status, created_at"
+_COLUMNS = "id, slug, name, status, created_at, plan"
 _NEW_ID = Statement("SELECT uuidv7()")
 _ENTER = Statement("SELECT set_config('app.tenant_id', CAST(CAST(:tenant AS uuid) AS text), true)")
 _ADD = Statement(
     f"""
-    INSERT INTO tenants (id, slug, name) VALUES (CAST(:id AS uuid), CAST(:slug AS text), CAST(:name AS text))
+    INSERT INTO tenants (id, slug, name, plan)
+    VALUES (CAST(:id AS uuid), CAST(:slug AS text), CAST(:name AS text), CAST(:plan AS text))
     ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
     """
 )
@@ -32,7 +37,8 @@ _PAGE = Statement(
 )
 _UPDATE = Statement(
     f"""
-    UPDATE tenants SET name = coalesce(CAST(:name AS text), name), status = coalesce(CAST(:status AS text), status)
+    UPDATE tenants SET name = coalesce(CAST(:name AS text), name), status = coalesce(CAST(:status AS text), status),
+        plan = coalesce(CAST(:plan AS text), plan)
     WHERE id = CAST(:id AS uuid) AND status <> 'deleting' RETURNING {_COLUMNS}
     """
 )
@@ -55,6 +61,11 @@ class TenantRow(NamedTuple):
     name: str
     status: str
     created_at: datetime
+    plan: str
+
+
+class NoSuchPlan(Exception):
+    """A tenant cannot have a plan that does not exist."""
 
 
 async def new_id(connection: AsyncConnection) -> UUID:
@@ -67,9 +78,12 @@ async def enter(connection: AsyncConnection, tenant_id: UUID) -> None:
     await _ENTER.run(connection, tenant=tenant_id)
 
 
-async def add(connection: AsyncConnection, tenant_id: UUID, slug: str, name: str) -> TenantRow | None:
-    """None when the id or the slug is taken, by any tenant."""
-    row = await _ADD.one(connection, id=tenant_id, slug=slug, name=name)
+async def add(
+    connection: AsyncConnection, tenant_id: UUID, slug: str, name: str, plan: str = DEFAULT
+) -> TenantRow | None:
+    """None when the id or the slug is taken, by any tenant. Raises `NoSuchPlan`."""
+    with _plan_exists():
+        row = await _ADD.one(connection, id=tenant_id, slug=slug, name=name, plan=plan)
     return TenantRow._make(row) if row else None
 
 
@@ -94,10 +108,11 @@ async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> 
 
 
 async def update(
-    connection: AsyncConnection, tenant_id: UUID, name: str | None, status: str | None
+    connection: AsyncConnection, tenant_id: UUID, name: str | None, status: str | None, plan: str | None = None
 ) -> TenantRow | None:
-    """None when there is no such tenant, or it is being deleted."""
-    row = await _UPDATE.one(connection, id=tenant_id, name=name, status=status)
+    """None when there is no such tenant, or it is being deleted. Raises `NoSuchPlan`."""
+    with _plan_exists():
+        row = await _UPDATE.one(connection, id=tenant_id, name=name, status=status, plan=plan)
     return TenantRow._make(row) if row else None
 
 
@@ -110,3 +125,11 @@ async def mark_deleting(connection: AsyncConnection, tenant_id: UUID) -> TenantR
 async def touch_runs(connection: AsyncConnection, after: UUID, limit: int) -> list[UUID]:
     """Make the next live runs after an id look at what changed; the ids in order."""
     return sorted(row[0] for row in await _TOUCH_RUNS.run(connection, after=after, limit=limit))
+
+
+@contextmanager
+def _plan_exists() -> Iterator[None]:
+    try:
+        yield
+    except ForeignKeyViolationError as error:
+        raise NoSuchPlan(error.detail or "") from error

@@ -10,14 +10,17 @@ from starlette.responses import Response
 
 from services.api import openapi, problems
 from services.api.observing import Observing
-from services.api.routes import agents, artifacts, events, runs, system, tenants, users
+from services.api.routes import agents, artifacts, events, plans, runs, system, tenants, users
 from services.api.services import LifespanState
 from services.api.version import VERSION
 
 DESCRIPTION = """Runs AI agents as durable jobs. Every request but `GET /v1/version` needs a bearer token.
 Errors are `application/problem+json` with a stable `code`. A body may have 1 MiB, an artifact 32 MiB."""
 # Routes are tried in order, so what is asked most stands first.
-ROUTERS = (events.router, runs.router, agents.router, artifacts.router, tenants.router, users.router, system.router)
+ROUTERS = (
+    events.router, runs.router, agents.router, artifacts.router, tenants.router, users.router, plans.router,
+    system.router,
+)  # fmt: skip
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]
 

@@ -20,6 +20,9 @@ ROLES: dict[str, frozenset[str]] = {
     "block_user": PLATFORM | OPERATORS,  # an operator in its tenant, an administrator among administrators
     "unblock_user": PLATFORM | OPERATORS,
     "list_blocks": PLATFORM | OPERATORS,
+    "list_plans": PLATFORM,
+    "get_plan": PLATFORM | OPERATORS,  # an operator its own tenant's
+    "put_plan": PLATFORM,
     "create_agent": OPERATORS,
     "list_agents": MEMBERS,
     "get_agent": MEMBERS,

@@ -11,10 +11,11 @@ import time
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.database import blocked_subjects, tenants
+from libs.database import blocked_subjects, plans, tenants
 from libs.database.engine import PLATFORM, Database
 from libs.database.tenants import TenantRow
 from libs.domain.errors import Forbidden, TenantSuspended
+from libs.domain.plans import Plan
 from services.api.schemas.shared import SLUG
 
 BELIEVED_SECONDS = 0.5
@@ -37,6 +38,7 @@ class Tenancy:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Known] = {}
+        self._plans: dict[UUID, Plan] = {}
 
     async def resolve(self, claim: str, subject: str) -> TenantRow:
         """The tenant of a claim.
@@ -61,8 +63,12 @@ class Tenancy:
         if subject in (await self._look(str(PLATFORM))).blocked:
             raise Forbidden("You are blocked on this platform. Ask another administrator.")
 
+    def plan(self, tenant_id: UUID) -> Plan | None:
+        """What a tenant that was just resolved may use."""
+        return self._plans.get(tenant_id)
+
     def forget(self) -> None:
-        """Believe nothing any longer; somebody changed a tenant here."""
+        """Believe nothing any longer; somebody changed a tenant or a plan here."""
         self._known.clear()
 
     async def _look(self, claim: str) -> Known:
@@ -77,6 +83,7 @@ class Tenancy:
         async with self._database.maintenance() as connection:
             row = await tenants.find(connection, name)
             tenant_id = row.id if row else name
+            plan = await plans.find(connection, row.plan) if row else None
             blocked: frozenset[str] = frozenset()
             if isinstance(tenant_id, UUID):
                 blocked = await blocked_subjects.subjects_of(connection, tenant_id)
@@ -85,6 +92,9 @@ class Tenancy:
             return known  # nobody fills the memory with tenants that do not exist
         if len(self._known) >= REMEMBERED:
             self._known.clear()
+            self._plans.clear()
+        if row and plan:
+            self._plans[row.id] = plan.plan
         self._known[claim] = known
         return known
 

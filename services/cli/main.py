@@ -15,6 +15,7 @@ from services.cli.agents import agents, versions
 from services.cli.artifacts import artifacts
 from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explanation
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
+from services.cli.plans import plans
 from services.cli.runs import runs
 from services.cli.tenants import tenants
 from services.cli.users import users
@@ -95,6 +96,7 @@ for group, name in (
     (artifacts, "artifacts"),
     (tenants, "tenants"),
     (users, "users"),
+    (plans, "plans"),
 ):
     app.add_typer(group, name=name)
 stack.register(app)

@@ -21,10 +21,23 @@ def create_tenant(
     ctx: typer.Context,
     slug: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
     name: Annotated[str | None, typer.Option("--name", help="How people call it.")] = None,
+    plan: Annotated[str | None, typer.Option("--plan", help="What it may use; see `plans list`.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant."""
-    show_tenant_of(client(ctx, "admin").tenants.create(slug, name=name), as_json)
+    show_tenant_of(client(ctx, "admin").tenants.create(slug, name=name, plan=plan), as_json)
+
+
+@tenants.command("update")
+def update_tenant(
+    ctx: typer.Context,
+    tenant: Annotated[str, typer.Argument(help="Slug or id.")],
+    name: Annotated[str | None, typer.Option("--name", help="How people call it.")] = None,
+    plan: Annotated[str | None, typer.Option("--plan", help="What it may use; see `plans list`.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rename a tenant, or give it another plan."""
+    show_tenant_of(client(ctx, "admin").tenants.update(tenant, name=name, plan=plan), as_json)
 
 
 @tenants.command("list")
@@ -33,8 +46,8 @@ def list_tenants(ctx: typer.Context, as_json: AsJson = False) -> None:
     found = list(client(ctx, "admin").tenants.list())
     if as_json:
         return print_json({"items": [tenant.as_json() for tenant in found]})
-    rows = [(tenant.slug, tenant.name, tenant.status, tenant.created_at, tenant.id) for tenant in found]
-    print_table(("tenant", "name", "status", "created", "id"), rows, "There are no tenants.")
+    rows = [(tenant.slug, tenant.name, tenant.status, tenant.plan, tenant.created_at, tenant.id) for tenant in found]
+    print_table(("tenant", "name", "status", "plan", "created", "id"), rows, "There are no tenants.")
 
 
 @tenants.command("show")
@@ -80,6 +93,7 @@ def show_tenant_of(tenant: Tenant, as_json: bool) -> None:
             ("tenant", tenant.slug),
             ("name", tenant.name),
             ("status", tenant.status),
+            ("plan", tenant.plan),
             ("created", tenant.created_at),
             ("id", tenant.id),
         ]

@@ -38,6 +38,7 @@ from agent_runtime.models import (
     Run,
     RunFailure,
     Tenant,
+    TenantPlan,
     Usage,
 )
 from agent_runtime.retry import NEVER, Retry
@@ -76,6 +77,7 @@ __all__ = [
     "ServerFailed",
     "StreamBroken",
     "Tenant",
+    "TenantPlan",
     "TenantSuspended",
     "TooManyRequests",
     "Unauthenticated",

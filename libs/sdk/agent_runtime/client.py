@@ -17,6 +17,7 @@ from agent_runtime.delivery import ask
 from agent_runtime.failures import Unusable
 from agent_runtime.messages import get
 from agent_runtime.models import ApiVersion
+from agent_runtime.plans import AsyncPlans, Plans
 from agent_runtime.retry import Retry
 from agent_runtime.runs import AsyncRuns, Runs
 from agent_runtime.steps import Plan
@@ -87,6 +88,7 @@ class Client(Noun):
         super().__init__(driver, retry or Retry())
         self.tenants = Tenants(driver, self._retry)
         self.users = Users(driver, self._retry)
+        self.plans = Plans(driver, self._retry)
         self.agents = Agents(driver, self._retry)
         self.versions = Versions(driver, self._retry)
         self.runs = Runs(driver, self._retry)
@@ -121,6 +123,7 @@ class AsyncClient(AsyncNoun):
         super().__init__(driver, retry or Retry())
         self.tenants = AsyncTenants(driver, self._retry)
         self.users = AsyncUsers(driver, self._retry)
+        self.plans = AsyncPlans(driver, self._retry)
         self.agents = AsyncAgents(driver, self._retry)
         self.versions = AsyncVersions(driver, self._retry)
         self.runs = AsyncRuns(driver, self._retry)

@@ -53,13 +53,30 @@ class Block(Document):
     blocked_at: datetime | None = None
 
 
+class TenantPlan(Document):
+    """What tenants of a plan may use: requests per second, runs at once and waiting, bytes of artifacts, models.
+
+    A limit that is None does not exist; `allowed_models` are `provider/model` or `provider/*`.
+    """
+
+    slug: str
+    requests_per_second: int | None = None
+    running_runs: int | None = None
+    queued_runs: int | None = None
+    artifact_bytes: int | None = None
+    allowed_models: list[str] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
 class Tenant(Document):
-    """`status` is `active`, `suspended` or `deleting`."""
+    """`status` is `active`, `suspended` or `deleting`, `plan` the slug of its plan."""
 
     id: str
     slug: str
     name: str | None = None
     status: str = "active"
+    plan: str = "default"
     created_at: datetime | None = None
 
 

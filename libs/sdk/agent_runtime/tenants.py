@@ -10,10 +10,19 @@ from agent_runtime.steps import Flow, Plan
 
 
 def create_tenant(
-    slug: str, *, name: str | None = None, id: str | None = None, idempotency_key: str | None = None
+    slug: str,
+    *,
+    name: str | None = None,
+    plan: str | None = None,
+    id: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Plan[Tenant]:
-    """Create a tenant; `id` is a UUID to use, else a fresh one. Raises `Conflict`, `Forbidden`, `InvalidRequest`."""
-    return ask(post("tenants", body=present(slug=slug, name=name, id=id), key=idempotency_key), Tenant.received)
+    """Create a tenant; `plan` is a plan's slug, `id` a UUID to use, else a fresh one.
+
+    Raises `Conflict`, `Forbidden`, `InvalidRequest`.
+    """
+    body = present(slug=slug, name=name, plan=plan, id=id)
+    return ask(post("tenants", body=body, key=idempotency_key), Tenant.received)
 
 
 def get_tenant(tenant: str) -> Plan[Tenant]:
@@ -26,9 +35,15 @@ def list_tenants(*, page_size: int = 50) -> Flow[Tenant]:
     return walk(get("tenants", params=[("limit", page_size)]), Tenant)
 
 
-def update_tenant(tenant: str, *, name: str | None = None, status: str | None = None) -> Plan[Tenant]:
-    """Rename a tenant, or set its status to `active` or `suspended`. Raises `NotFound`, `Forbidden`."""
-    return ask(send("PATCH", "tenants", tenant, body=present(name=name, status=status)), Tenant.received)
+def update_tenant(
+    tenant: str, *, name: str | None = None, status: str | None = None, plan: str | None = None
+) -> Plan[Tenant]:
+    """Rename a tenant, set its status to `active` or `suspended`, or give it another plan.
+
+    A suspended tenant's runs pause, and go on where they were when it is active again. Raises `NotFound`, `Forbidden`,
+    `InvalidRequest` (no such plan).
+    """
+    return ask(send("PATCH", "tenants", tenant, body=present(name=name, status=status, plan=plan)), Tenant.received)
 
 
 def delete_tenant(tenant: str) -> Plan[Tenant]:

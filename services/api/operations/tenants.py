@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database import audit, tenants
 from libs.database.engine import PLATFORM, Database
-from libs.database.tenants import TenantRow
+from libs.database.tenants import NoSuchPlan, TenantRow
 from libs.domain.errors import Conflict, Flaw, Forbidden, InvalidRequest, NotFound
+from libs.domain.plans import DEFAULT
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
@@ -31,7 +32,12 @@ async def create_tenant(call: Call, wanted: TenantCreate) -> Answer:
     async def work(connection: AsyncConnection) -> Answer:
         tenant_id = wanted.id or await tenants.new_id(connection)
         await tenants.enter(connection, tenant_id)
-        row = await tenants.add(connection, tenant_id, wanted.slug, wanted.name or wanted.slug)
+        try:
+            row = await tenants.add(
+                connection, tenant_id, wanted.slug, wanted.name or wanted.slug, wanted.plan or DEFAULT
+            )
+        except NoSuchPlan:
+            raise _no_plan(wanted.plan) from None
         if row is None:
             raise Conflict(f"A tenant with the slug {wanted.slug} or with this id exists already.")
         await _note(connection, call, "create_tenant", row, None)
@@ -55,12 +61,15 @@ async def get_tenant(database: Database, caller: Caller, name: str) -> TenantRow
 
 
 async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRow:
-    """Rename, suspend or let work again; live runs of the tenant are made to look."""
+    """Rename, change the plan, suspend or let work again; live runs of the tenant are made to look."""
     database = call.services.database
     found = await _find(database, name)
     async with database.tenant(found.id) as connection:
         before = await tenants.lock(connection, found.id)
-        row = await tenants.update(connection, found.id, wanted.name, wanted.status)
+        try:
+            row = await tenants.update(connection, found.id, wanted.name, wanted.status, wanted.plan)
+        except NoSuchPlan:
+            raise _no_plan(wanted.plan) from None
         if before is None:
             raise NotFound(f"There is no tenant {found.slug}.")
         if row is None:
@@ -104,6 +113,10 @@ async def _note(connection: AsyncConnection, call: Call, action: str, row: Tenan
 
 def _facts(row: TenantRow) -> dict[str, object]:
     return {name: value for name, value in row._asdict().items() if name != "created_at"}
+
+
+def _no_plan(slug: str | None) -> InvalidRequest:
+    return InvalidRequest(f"There is no plan {slug}. Make it first.", (Flaw("/plan", "there is no such plan"),))
 
 
 async def _find(database: Database, name: str) -> TenantRow:

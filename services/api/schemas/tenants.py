@@ -19,10 +19,12 @@ Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 class TenantCreate(Sent):
     slug: Slug
     name: Name | None = Field(default=None, description="default: the slug")
+    plan: Slug | None = Field(default=None, description="default: `default`")
     id: UUID | None = Field(default=None, description="default: a new one; given, where an identity provider knows it")
 
 
 class TenantUpdate(Sent):
+    plan: Slug | None = Field(default=None, description="what the tenant may use, in effect within a second")
     name: Name | None = None
     status: TenantStatus | None = Field(default=None, description="a suspended tenant's requests get 403")
 
@@ -32,6 +34,7 @@ class TenantRead(Answered):
     slug: str
     name: str
     status: TenantState
+    plan: str = Field(description="slug of its plan")
     created_at: datetime
 
 
@@ -47,6 +50,7 @@ def tenant_json(row: TenantRow) -> str:
             "slug": row.slug,
             "name": row.name,
             "status": row.status,
+            "plan": row.plan,
             "created_at": rfc3339(row.created_at),
         }
     )

@@ -47,6 +47,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"VALUES ('{{t}}', '{RUN}', 'report.txt', 'text/plain', 1, 'ab', 'key', 'ada')",
         "INSERT INTO idempotency_keys (tenant_id, subject, operation, key, digest) "
         "VALUES ('{t}', 'ada', 'POST /v1/runs', 'k', 'd')",
+        "INSERT INTO runs (tenant_id, agent_id, version, created_by, status, admitted_at) "
+        f"VALUES ('{{t}}', '{AGENT}', 2, 'bob', 'paused', now())",
     ),
     "0004": (
         "INSERT INTO blocked_subjects (tenant_id, subject, by) VALUES ('{t}', 'bob', 'ada')",
@@ -60,9 +62,10 @@ ROWS: dict[str, tuple[str, ...]] = {
 }
 COUNTED: dict[str, dict[str, int]] = {
     "0001": {
-        "tenants": 1, "agents": 1, "agent_versions": 3, "runs": 5, "run_events": 5, "model_calls": 2, "artifacts": 1,
+        "tenants": 1, "agents": 1, "agent_versions": 3, "runs": 6, "run_events": 5, "model_calls": 2, "artifacts": 1,
         "idempotency_keys": 1,
     },
+    "0003": {"storage": 1},
     "0004": {"blocked_subjects": 1, "provisioning_steps": 1, "service_accounts": 1},
     "0006": {"audit_log": 2},
 }  # fmt: skip

@@ -26,6 +26,7 @@ WALLED = (
     "tenants", "agents", "agent_versions", "runs", "run_events", "model_calls", "artifacts", "idempotency_keys",
     "blocked_subjects", "provisioning_steps", "service_accounts",
     "audit_log", "audit_heads",
+    "storage",
 )  # fmt: skip
 APPEND_ONLY = ("run_events", "agent_versions", "artifacts", "audit_log", "audit_heads")
 
@@ -116,6 +117,13 @@ async def test_a_tenant_sees_its_own_rows_only(home: Household, neighbours: Hous
     await furnish(neighbours)
     column = "id" if table == "tenants" else "tenant_id"
     assert {row[0] for row in await home.sql(f"SELECT {column} FROM {table}")} == {home.tenant_id}
+
+
+async def test_a_tenant_writes_no_plan(home: Household) -> None:
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        await home.sql("INSERT INTO plans (slug) VALUES ($1)", f"p-{uuid4()}")
+    await home.sql("UPDATE plans SET running_runs = NULL")
+    assert await home.sql("SELECT running_runs FROM plans WHERE slug = 'default'") == [(200,)]
 
 
 async def test_the_setting_does_not_survive_its_transaction(home: Household, narrow: Database) -> None:

@@ -23,6 +23,7 @@ AGENT = {"slug": "echo", "promoted_version": 1, "description": "says it again"}
 VERSION = {"agent": "echo", "number": 2, "digest": "sha256:" + "0" * 64, "spec": SPEC, "promoted": True}
 TENANT = {"id": "02", "slug": "acme", "name": "Acme", "status": "active"}
 BLOCK = {"subject": "sub-1", "reason": "left", "blocked_by": "ada", "blocked_at": "2026-11-01T10:00:00.000000Z"}
+PLAN = {"slug": "gold", "running_runs": 10, "queued_runs": None, "allowed_models": ["local/*"]}
 ARTIFACT = {
     "id": "07",
     "name": "a.txt",
@@ -80,6 +81,9 @@ READS: list[tuple[list[str], Answer, str]] = [
     (["users", "block", "sub-1", "--reason", "left"], ok(BLOCK), "/v1/users/sub-1/block"),
     (["users", "unblock", "sub-1"], ok(BLOCK), "/v1/users/sub-1/unblock"),
     (["users", "blocks"], page(BLOCK), "/v1/blocks"),
+    (["tenants", "update", "acme", "--plan", "gold"], ok(TENANT), "/v1/tenants/acme"),
+    (["plans", "list"], page(PLAN), "/v1/plans"),
+    (["plans", "show", "gold"], ok(PLAN), "/v1/plans/gold"),
     (["version"], ok({"version": "1.2.3", "api": "v1"}), "/v1/version"),
 ]
 
@@ -96,7 +100,7 @@ def test_commands_for_people_and_programs(arguments: list[str], answer: Any, pat
     document.pop("next_cursor", None)
     for flagged in ([*arguments, "--json"], ["--json", *arguments]):
         assert json.loads(invoke(api, *flagged).stdout) == document
-    assert {"echo", "small", "01", "07", "acme", "1.2.3"} & set(re.split(r"[^\w.]+", for_people.stdout))
+    assert {"echo", "small", "01", "07", "acme", "gold", "1.2.3"} & set(re.split(r"[^\w.]+", for_people.stdout))
 
 
 def test_archiving() -> None:
@@ -353,6 +357,16 @@ def test_a_download_to_nowhere() -> None:
     result = invoke(ScriptedApi(ok(ARTIFACT)), "artifacts", "get", "07", "-o", "/nowhere/at/all")
     assert result.exit_code == 2
     assert "No such file" in result.stderr
+
+
+def test_a_plan_keeps_the_limits_that_are_not_given() -> None:
+    api = ScriptedApi(ok(PLAN), ok(PLAN))
+    assert invoke(api, "plans", "set", "gold", "--requests", "5", "--running", "none").exit_code == 0
+    assert json.loads(api.requests[1].content) == {"requests_per_second": 5, "allowed_models": ["local/*"]}
+    api = ScriptedApi(problem(404, "not_found"), ok(PLAN))
+    assert invoke(api, "plans", "set", "gold", "--model", "a/b", "--model", "c/*", "--json").exit_code == 0
+    assert json.loads(api.requests[1].content) == {"allowed_models": ["a/b", "c/*"]}
+    assert invoke(ScriptedApi(ok(PLAN)), "plans", "set", "gold", "--queued", "many").exit_code == 2
 
 
 def test_help_states_the_exit_codes() -> None:

@@ -27,7 +27,7 @@ def test_both_clients_have_the_same_calls() -> None:
     blocking, awaited = Client(URL), AsyncClient(URL)
     assert calls(blocking) == calls(awaited)
     nouns = [name for name in vars(blocking) if not name.startswith("_")]
-    assert nouns == ["tenants", "users", "agents", "versions", "runs", "artifacts"]
+    assert nouns == ["tenants", "users", "plans", "agents", "versions", "runs", "artifacts"]
     for noun in nouns:
         assert calls(getattr(blocking, noun)) == calls(getattr(awaited, noun)) != {}
     blocking.close()
@@ -35,7 +35,15 @@ def test_both_clients_have_the_same_calls() -> None:
 
 def test_every_call_explains_itself() -> None:
     with Client(URL) as client:
-        for noun in (client.tenants, client.users, client.agents, client.versions, client.runs, client.artifacts):
+        for noun in (
+            client.tenants,
+            client.plans,
+            client.users,
+            client.agents,
+            client.versions,
+            client.runs,
+            client.artifacts,
+        ):
             for name in calls(noun):
                 method = getattr(noun, name)
                 assert method.__doc__

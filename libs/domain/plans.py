@@ -1,0 +1,33 @@
+"""What a tenant may use: a plan's limits, each None where there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+DEFAULT = "default"
+MODEL_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}/(\*|[^\s\x00-\x1f*]{1,200})$"
+_PATTERN = re.compile(MODEL_PATTERN)
+
+
+class Plan(NamedTuple):
+    """`allowed_models` are names `provider/model`, or `provider/*` for all of a provider."""
+
+    slug: str
+    requests_per_second: int | None
+    running_runs: int | None
+    queued_runs: int | None
+    artifact_bytes: int | None
+    allowed_models: Sequence[str] | None
+
+
+def allows(patterns: Sequence[str] | None, model: str) -> bool:
+    """Whether a model `provider/name` is among those of a plan."""
+    if patterns is None:
+        return True
+    return model in patterns or f"{model.partition('/')[0]}/*" in patterns
+
+
+def is_pattern(text: str) -> bool:
+    return _PATTERN.fullmatch(text) is not None
