@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jose import jwt
+from starlette.applications import Starlette
 
 from deploy.embedded.failures import UnknownRole
-from deploy.embedded.issuer import IssuerApp
+from deploy.embedded.issuer_app import make_app
 from deploy.embedded.realm import DISCOVERY_PATH, KEYS_PATH, TOKEN_PATH, issuer_at
 from deploy.embedded.state import StateDirectory
 from deploy.embedded.tokens import AUDIENCE, TokenSigner
+from deploy.embedded.users import Users
 
 ISSUER = issuer_at(15_000)
 
 
 @pytest.fixture(scope="module")
-def signer(tmp_path_factory: pytest.TempPathFactory) -> TokenSigner:
-    state = StateDirectory(tmp_path_factory.mktemp("issuer") / "state")
-    state.open()
+def state(tmp_path_factory: pytest.TempPathFactory) -> StateDirectory:
+    made = StateDirectory(tmp_path_factory.mktemp("issuer") / "state")
+    made.open()
+    return made
+
+
+@pytest.fixture(scope="module")
+def signer(state: StateDirectory) -> TokenSigner:
     return TokenSigner(state, ISSUER)
 
 
@@ -66,28 +74,28 @@ def test_an_unknown_role_is_refused(signer: TokenSigner) -> None:
         signer.mint(role="root")
 
 
-async def ask(app: IssuerApp, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
+async def ask(app: Starlette, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
     """One request to the application, without a server."""
-    sent: list[dict[str, Any]] = []
+    sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": "http", "method": method, "path": path, "headers": raw}, receive, send)
+    await app({"type": "http", "method": method, "path": path, "query_string": b"", "headers": raw}, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])
 
 
 @pytest.fixture
-def app(signer: TokenSigner) -> IssuerApp:
+def app(signer: TokenSigner, state: StateDirectory) -> Starlette:
     known = {"demo-operator": {"secret": "s3cret", "role": "operator", "tenant": "demo"}}
-    return IssuerApp(signer, known, "http://127.0.0.1:15000")
+    return make_app(signer, known, Users(state), "http://127.0.0.1:15000")
 
 
-async def test_discovery_leads_to_the_keys(app: IssuerApp, signer: TokenSigner) -> None:
+async def test_discovery_leads_to_the_keys(app: Starlette, signer: TokenSigner) -> None:
     status, discovery = await ask(app, "GET", DISCOVERY_PATH)
     assert status == 200
     assert discovery["issuer"] == ISSUER
@@ -95,7 +103,7 @@ async def test_discovery_leads_to_the_keys(app: IssuerApp, signer: TokenSigner) 
     assert await ask(app, "GET", KEYS_PATH) == (200, signer.key_set())
 
 
-async def test_a_client_gets_a_token_by_form_or_header(app: IssuerApp, signer: TokenSigner) -> None:
+async def test_a_client_gets_a_token_by_form_or_header(app: Starlette, signer: TokenSigner) -> None:
     form = b"grant_type=client_credentials&client_id=demo-operator&client_secret=s3cret"
     basic = base64.b64encode(b"demo-operator:s3cret").decode()
     for status, answer in (
@@ -120,11 +128,11 @@ async def test_a_client_gets_a_token_by_form_or_header(app: IssuerApp, signer: T
         (b"\xff\xfe" * 20_000, 400),
     ],
 )
-async def test_others_get_none(app: IssuerApp, form: bytes, status: int) -> None:
+async def test_others_get_none(app: Starlette, form: bytes, status: int) -> None:
     assert (await ask(app, "POST", TOKEN_PATH, form))[0] == status
 
 
-async def test_a_header_that_is_no_basic_one_is_no_error(app: IssuerApp) -> None:
+async def test_a_header_that_is_no_basic_one_is_no_error(app: Starlette) -> None:
     for header in ("Basic %%%", "Basic", "Bearer abc", "Basic /w=="):
         status, _ = await ask(app, "POST", TOKEN_PATH, b"grant_type=client_credentials", authorization=header)
         assert status == 401
