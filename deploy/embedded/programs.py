@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from deploy.embedded.state import StateDirectory
 
 GRACE_SECONDS = 8
 MIGRATION_SECONDS = 600
+SECRETS_KEYS = "secrets/keys-of-secrets"
 # Our modules are found where they are installed, whatever the current directory holds.
 PYTHON = (sys.executable, "-P", "-m")
 SERVER_FAMILIES = ("DATABASE_", "REDIS_", "TEMPORAL_", "S3_", "OIDC_")
@@ -25,6 +28,14 @@ def program_environment(outside: Mapping[str, str], stack: Mapping[str, str]) ->
     """What a program of ours sees: what is outside, but of servers only what the stack says."""
     kept = {name: value for name, value in outside.items() if not name.startswith(SERVER_FAMILIES)}
     return {**kept, **stack, "PYTHONUNBUFFERED": "1"}
+
+
+def secrets_keys(state: StateDirectory, outside: Mapping[str, str]) -> dict[str, str]:
+    """The file of the key of tenants' secrets, made once, unless the environment names keys."""
+    if outside.get("SECRETS_KEYS") or outside.get("SECRETS_KEYS_FILE"):
+        return {}
+    state.made_once(SECRETS_KEYS, lambda: f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}")
+    return {"SECRETS_KEYS_FILE": str(state.path / SECRETS_KEYS)}
 
 
 def api_program(name: str, port: int, environment: Mapping[str, str], module: str) -> Program:

@@ -20,7 +20,7 @@ from deploy.embedded.logs import rotate
 from deploy.embedded.memory import proportional_memory
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.processes import Flag, Program, end_orphans, signal_process
-from deploy.embedded.programs import api_program, migrate, program_environment, worker_program
+from deploy.embedded.programs import api_program, migrate, program_environment, secrets_keys, worker_program
 from deploy.embedded.providers import local_provider, providers_file, write_providers
 from deploy.embedded.servers import Server, choose_servers
 from deploy.embedded.service import Service
@@ -177,6 +177,7 @@ class Stack:
     ) -> dict[str, str]:
         """The variables that api, worker and migrations need for these servers."""
         settings = self.servers.environment(database, redis_database, task_queue)
+        settings |= secrets_keys(self.state, self._outside)
         return {**settings, "MODEL_PROVIDERS_FILE": str(providers_file(self.state, self._outside))}
 
     def token(self, *, role: str = "operator", tenant: str | None = "demo", subject: str = "local", **more: Any) -> str:

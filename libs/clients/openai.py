@@ -13,7 +13,9 @@ import httpx
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from libs.domain.redaction import RedactedStream, Redactor
 from libs.domain.runs import Usage
+from libs.domain.secrets import NOTHING_REVEALED
 from libs.settings.models import ModelSettings, Provider
 
 RETRYABLE = frozenset({408, 409, 425, 429})  # and every 5xx
@@ -44,7 +46,7 @@ class ModelRequest:
     tools: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     response_format: dict[str, Any] | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    api_key: str | None = field(default=None, repr=False)  # in place of the provider's own
 
 
 @dataclass
@@ -55,6 +57,14 @@ class ModelAnswer:
     calls: dict[int, dict[str, str]] = field(default_factory=dict)
     finish_reason: str | None = None
     usage: Usage | None = None
+    redactor: Redactor = field(default=NOTHING_REVEALED.redactor, repr=False)
+
+    def __post_init__(self) -> None:
+        self.protect(self.redactor)
+
+    def protect(self, redactor: Redactor) -> None:
+        """From now on take nothing in that holds a value which this one knows."""
+        self.redactor, self._stream = redactor, RedactedStream(redactor)
 
     @property
     def text(self) -> str:
@@ -71,12 +81,24 @@ class ModelAnswer:
             self.usage = _usage(chunk.usage)
         text = ""
         for choice in chunk.choices[:1]:
-            text = choice.delta.content or "" if choice.delta else ""
+            text = self._stream.take(choice.delta.content or "") if choice.delta else ""
             for piece in (choice.delta.tool_calls or ()) if choice.delta else ():
                 self._take_call(piece)
             self.finish_reason = choice.finish_reason or self.finish_reason
         if text:
             self.content.append(text)
+        return text
+
+    def end(self) -> str:
+        """Nothing more comes; the text that had to wait for more."""
+        if text := self._stream.rest():
+            self.content.append(text)
+        if self.finish_reason is not None:
+            self.finish_reason = self.redactor.redact(self.finish_reason)
+        self.calls = {
+            index: {name: self.redactor.redact(part, cut=True) for name, part in call.items()}
+            for index, call in self.calls.items()
+        }
         return text
 
     def _take_call(self, piece: Any) -> None:
@@ -152,13 +174,15 @@ class Models:
             stream=True,
             stream_options={"include_usage": True},
             extra_body=body,
-            extra_headers=request.headers or None,
+            extra_headers={"Authorization": f"Bearer {request.api_key}"} if request.api_key else None,
             **request.parameters,
         )
         async with stream:
             async for chunk in stream:
                 if text := answer.take(chunk):
                     on_text(text)
+        if text := answer.end():
+            on_text(text)
 
     async def close(self) -> None:
         for client in self._clients.values():

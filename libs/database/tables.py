@@ -261,6 +261,22 @@ storage = Table(  # what a tenant keeps; triggers on artifacts write it
     PrimaryKeyConstraint("tenant_id"),
 )
 
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key_id", Text, nullable=False),  # of the key that sealed the value
+    Column("sealed", LargeBinary, nullable=False),
+    _time("created_at", now=True),
+    Column("created_by", Text, nullable=False),
+    _time("updated_at", now=True),
+    Column("updated_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "name"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="secrets_tenant_id_fkey"),
+    Index("secrets_key_id", "key_id", "tenant_id"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

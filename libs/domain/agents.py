@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from libs.domain.schemas import schema_problem
-from libs.domain.tool_specs import ToolSpec, repeated_functions
+from libs.domain.secrets import SecretReference
+from libs.domain.tool_specs import HttpToolSpec, ToolSpec, repeated_functions
 
 MAX_INSTRUCTIONS = 100_000  # characters
 MAX_TOOLS = 64
@@ -51,6 +52,9 @@ class AgentSpec(Strict):
     """One version of an agent; immutable once made."""
 
     model: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}/[^\s\x00-\x1f]{1,200}$", description="provider/name")
+    provider_key: SecretReference | None = Field(
+        None, description="the tenant's own key at the provider, sent as a bearer token in place of the platform's"
+    )
     instructions: str = Field("", max_length=MAX_INSTRUCTIONS)
     parameters: Parameters = Parameters()
     tools: tuple[ToolSpec, ...] = Field((), max_length=MAX_TOOLS)
@@ -71,12 +75,26 @@ class AgentSpec(Strict):
         return self
 
     @property
+    def secrets(self) -> dict[str, str]:
+        """The name of each secret that is needed, by the JSON pointer of the place that names it."""
+        found = {"/provider_key": self.provider_key.secret} if self.provider_key else {}
+        for number, tool in enumerate(self.tools):
+            if isinstance(tool, HttpToolSpec):
+                found |= {f"/tools/{number}/headers/{_token(name)}": secret for name, secret in tool.secrets.items()}
+        return found
+
+    @property
     def provider(self) -> str:
         return self.model.split("/", 1)[0]
 
     @property
     def model_name(self) -> str:
         return self.model.split("/", 1)[1]
+
+
+def _token(name: str) -> str:
+    """A member's name within a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def digest(spec: dict[str, Any]) -> str:

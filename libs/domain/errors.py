@@ -79,6 +79,12 @@ class InvalidRequest(DomainProblem):
         self.flaws = flaws
 
 
+class SecretsNotConfigured(DomainProblem):
+    """There is no key to encrypt secrets with; the administrator of the platform has to set one."""
+
+    code = "secrets_not_configured"
+
+
 class DependencyUnavailable(DomainProblem):
     """A part that this request really needs does not answer; nothing was lost, and `retry_after` is in seconds."""
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from libs.domain.schemas import schema_problem
+from libs.domain.secrets import SecretHeader
 from libs.domain.tools import Effect, OnUnknown
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -53,7 +54,11 @@ class HttpToolSpec(_Declaration):
         description="JSON Schema (2020-12) of the arguments, of type object",
     )
     query: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(default=(), max_length=64)
-    headers: dict[str, str] = Field(default_factory=dict, max_length=32, description="sent with every call; no secrets")
+    headers: dict[str, str | SecretHeader] = Field(
+        default_factory=dict,
+        max_length=32,
+        description='sent with every call; `{"secret": NAME, "prefix": "Bearer "}` stands for a secret of the tenant',
+    )
     timeout_seconds: float = Field(default=30.0, gt=0, le=3_600, allow_inf_nan=False, description="for the whole call")
     max_response_bytes: int = Field(default=65_536, ge=1, le=1_048_576, description="what the model sees is cut here")
     on_unknown: OnUnknown = OnUnknown.TELL_MODEL
@@ -79,13 +84,13 @@ class HttpToolSpec(_Declaration):
 
     @field_validator("headers")
     @classmethod
-    def _can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+    def _can_be_sent(cls, headers: dict[str, str | SecretHeader]) -> dict[str, str | SecretHeader]:
         for name, value in headers.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a header name")
             if name.lower() in _RESERVED_HEADERS:
                 raise ValueError(f"the header {name} is set by the platform")
-            if len(value) > 4_000 or not _HEADER_VALUE.fullmatch(value):
+            if isinstance(value, str) and (len(value) > 4_000 or not _HEADER_VALUE.fullmatch(value)):
                 raise ValueError(f"the header {name} must be up to 4000 visible ASCII characters")
         if len({name.lower() for name in headers}) != len(headers):
             raise ValueError("a header is given twice")
@@ -112,6 +117,11 @@ class HttpToolSpec(_Declaration):
     @property
     def function_names(self) -> tuple[str, ...]:
         return (self.name,)
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The name of the secret by the header that it is sent in."""
+        return {name: value.secret for name, value in self.headers.items() if isinstance(value, SecretHeader)}
 
 
 class ArtifactsToolSpec(_Declaration):

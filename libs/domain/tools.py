@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from libs.domain.secrets import NOTHING_REVEALED, Revealed
+
 
 class Effect(StrEnum):
     """What a call does to the world, and so what may be done when its outcome is unknown."""
@@ -86,6 +88,7 @@ class ToolContext:
     objects: ObjectStorage
     artifacts: Callable[[], Awaitable[Sequence[NewArtifact]]]
     headers: dict[str, str] = field(default_factory=dict)  # tracing, passed on to whoever is called
+    secrets: Revealed = NOTHING_REVEALED
 
     @property
     def object_prefix(self) -> str:

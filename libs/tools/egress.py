@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
@@ -42,12 +42,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A request as it leaves; its headers are complete but for Host and Content-Length."""
+    """A request as it leaves; its headers are complete but for Host and Content-Length.
+
+    `private` are the names of headers that hold a secret: no other origin gets them.
+    """
 
     method: str
     url: httpx.URL
-    headers: Mapping[str, str]
-    body: bytes | None = None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    private: frozenset[str] = frozenset()
 
 
 class Egress:

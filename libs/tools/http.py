@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 import httpcore
 
+from libs.domain.redaction import Redactor
+from libs.domain.secrets import SecretMissing
 from libs.domain.tool_specs import HttpToolSpec
 from libs.domain.tools import (
     CallFailed,
@@ -58,10 +60,10 @@ class HttpTool:
         """
         progress = Progress()
         try:
-            request = build(self._spec, call, context.headers)
+            request = build(self._spec, call, context.headers, context.secrets)
             async with asyncio.timeout(self._spec.timeout_seconds):
-                return await self._exchange(request, progress)
-        except UnusableArgument as problem:
+                return await self._exchange(request, progress, context.secrets.redactor)
+        except (UnusableArgument, SecretMissing) as problem:
             return ToolResult(str(problem), is_error=True)
         except httpcore.LocalProtocolError:
             raise CallNotSent(f"the request to {request.url.host} is no valid HTTP") from None
@@ -75,7 +77,7 @@ class HttpTool:
         except BrokenAnswer as error:
             raise self._failure(request, progress, f"answered in pieces: {error}") from None
 
-    async def _exchange(self, request: Outgoing, progress: Progress) -> ToolResult:
+    async def _exchange(self, request: Outgoing, progress: Progress, redactor: Redactor) -> ToolResult:
         for _ in range(MAX_REDIRECTS + 1):
             location = ""
             # A write goes out on a connection of its own: one that the server closes meanwhile would leave it unknown.
@@ -83,22 +85,22 @@ class HttpTool:
             async with self._egress.send(request, progress, self._spec.timeout_seconds, fresh=fresh) as response:
                 location = header(response, "location") if self._follows(response.status) else ""
                 if not location:
-                    return await self._result(request, response)
+                    return await self._result(request, response, redactor)
             request = redirected(request, location)
         return ToolResult(f"The server redirects more than {MAX_REDIRECTS} times.", is_error=True)
 
     def _follows(self, status: int) -> bool:
         return status in _REDIRECTS and self._spec.method in ("GET", "HEAD") and self._spec.effect is not Effect.WRITE
 
-    async def _result(self, request: Outgoing, response: httpcore.Response) -> ToolResult:
+    async def _result(self, request: Outgoing, response: httpcore.Response, redactor: Redactor) -> ToolResult:
         status = response.status
         wait = retry_after(header(response, "retry-after"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise CallRefused(f"{request.url.host} answered 429", wait)
         if status >= HTTPStatus.BAD_GATEWAY:
             raise OutcomeUnknown(f"{request.url.host} answered {status}", wait)
-        text = await read_text(response, self._spec.max_response_bytes)
-        moved = header(response, "location") if status < HTTPStatus.BAD_REQUEST else ""
+        text = await read_text(response, self._spec.max_response_bytes, redactor)
+        moved = redactor.redact(header(response, "location")) if status < HTTPStatus.BAD_REQUEST else ""
         head = f"HTTP {status}" + (f"\nLocation: {moved[:2000]}" if moved else "")
         return ToolResult(f"{head}\n\n{text}", is_error=status >= HTTPStatus.BAD_REQUEST)
 

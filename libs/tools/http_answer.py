@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import httpcore
 
+from libs.domain.redaction import Redactor
 from libs.domain.texts import clean
 
 MAX_RETRY_AFTER = 3600.0  # seconds
@@ -21,8 +22,10 @@ class BrokenAnswer(Exception):
     """The body is not what its headers say."""
 
 
-async def read_text(response: httpcore.Response, limit: int) -> str:
+async def read_text(response: httpcore.Response, limit: int, redactor: Redactor) -> str:
     """The body as text, at the most `limit` bytes of it, with a note when it was cut or cannot be shown.
+
+    Values of secrets are taken out here already: where the body is cut, one may have been cut too.
 
     Raises:
         BrokenAnswer: packed in a way that does not unpack.
@@ -30,13 +33,16 @@ async def read_text(response: httpcore.Response, limit: int) -> str:
     packed = header(response, "content-encoding").lower()
     kind = header(response, "content-type").lower()
     if packed not in ("", "identity", *_PACKED):
-        return f"[the body is packed as {packed[:40]!r} and is not shown]"
+        return f"[the body is packed as {redactor.redact(packed)[:40]!r} and is not shown]"
     raw = response.aiter_stream()
     body, cut = await _read(_unpacked(raw, _PACKED[packed], limit + 1) if packed in _PACKED else raw, limit)
     text = _decoded(body, kind, cut)
     if text is None:
-        return f"[the body is no text ({kind.split(';')[0][:80] or 'of unknown type'}) and is not shown]"
-    return clean(text)[0] + (f"\n\n[cut: only the first {limit} bytes are shown]" if cut else "")
+        kind = redactor.redact(kind).split(";")[0][:80]
+        return f"[the body is no text ({kind or 'of unknown type'}) and is not shown]"
+    return redactor.redact(clean(text)[0], cut=cut) + (
+        f"\n\n[cut: only the first {limit} bytes are shown]" if cut else ""
+    )
 
 
 def header(response: httpcore.Response, name: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+from libs.domain.secrets import NOTHING_REVEALED, Revealed, SecretHeader
 from libs.domain.texts import dump
 from libs.domain.tool_specs import PLACEHOLDER, HttpToolSpec
 from libs.domain.tools import CallForbidden, Effect, ToolCall
@@ -22,21 +23,24 @@ class UnusableArgument(Exception):
     """An argument cannot be part of the URL; the message is for the model."""
 
 
-def build(spec: HttpToolSpec, call: ToolCall, tracing: Mapping[str, str]) -> Outgoing:
+def build(
+    spec: HttpToolSpec, call: ToolCall, tracing: Mapping[str, str], secrets: Revealed = NOTHING_REVEALED
+) -> Outgoing:
     """The request of a call.
 
     Raises:
         UnusableArgument: an argument would change where the request goes.
+        SecretMissing: a header needs one.
     """
     try:
-        return _build(spec, call, tracing)
+        return _build(spec, call, tracing, secrets)
     except httpx.InvalidURL as error:
         raise UnusableArgument(f"The arguments make no usable address: {error}") from None
     except ValueError:
         raise UnusableArgument("The arguments hold a number that JSON does not know.") from None
 
 
-def _build(spec: HttpToolSpec, call: ToolCall, tracing: Mapping[str, str]) -> Outgoing:
+def _build(spec: HttpToolSpec, call: ToolCall, tracing: Mapping[str, str], secrets: Revealed) -> Outgoing:
     rest = dict(call.arguments)
     address = _fill(spec.url, {name: rest.pop(name, None) for name in spec.placeholders})
     pairs = [(name, rest.pop(name)) for name in spec.query if name in rest]
@@ -47,7 +51,8 @@ def _build(spec: HttpToolSpec, call: ToolCall, tracing: Mapping[str, str]) -> Ou
         body = dump(rest).encode("utf-8", "replace") if rest or _declares_body(spec) else None
     if query := _query(pairs):
         address += ("&" if "?" in address else "?") + query
-    return Outgoing(spec.method, httpx.URL(address), _headers(spec, call, tracing, body), body)
+    headers = _headers(spec, call, tracing, body) | _secret_headers(spec, secrets)
+    return Outgoing(spec.method, httpx.URL(address), headers, body, frozenset(spec.secrets))
 
 
 def redirected(request: Outgoing, location: str) -> Outgoing:
@@ -66,8 +71,9 @@ def redirected(request: Outgoing, location: str) -> Outgoing:
         raise CallForbidden("The server redirects to an address with a user name, which is not followed.")
     headers = dict(request.headers)
     if _origin(url) != _origin(request.url):
-        headers = {name: value for name, value in headers.items() if name.lower() in _KEPT_ACROSS_ORIGINS}
-    return Outgoing(request.method, url, headers)
+        kept = (name for name in headers if name.lower() in _KEPT_ACROSS_ORIGINS and name not in request.private)
+        headers = {name: headers[name] for name in kept}
+    return Outgoing(request.method, url, headers, private=request.private)
 
 
 def _fill(template: str, values: Mapping[str, Any]) -> str:
@@ -109,11 +115,17 @@ def _headers(spec: HttpToolSpec, call: ToolCall, tracing: Mapping[str, str], bod
     if body is not None:
         own["Content-Type"] = "application/json"
     given = {name.lower() for name in spec.headers}
-    headers = {name: value for name, value in own.items() if name.lower() not in given} | spec.headers
+    headers = {name: value for name, value in own.items() if name.lower() not in given}
+    headers |= {name: value for name, value in spec.headers.items() if isinstance(value, str)}
     headers["Accept-Encoding"] = "identity"
     if spec.effect is not Effect.READ:
         headers["Idempotency-Key"] = call.effect_id
     return headers
+
+
+def _secret_headers(spec: HttpToolSpec, secrets: Revealed) -> dict[str, str]:
+    wanted = {name: value for name, value in spec.headers.items() if isinstance(value, SecretHeader)}
+    return {name: value.prefix + secrets.value(value.secret) for name, value in wanted.items()}
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from libs.clients.event_stream import EventStream
 from libs.clients.object_store import ObjectStore
+from libs.clients.sealing import KeyRing
 from libs.clients.temporal import Temporal
 from libs.database.engine import Database
 from libs.observability.logs import configure
@@ -91,6 +92,7 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         readiness=Readiness(checks),
         denials=Denials(database),
         sources=Sources(parse_networks(settings.trusted_proxies)),
+        secrets_keys=KeyRing.parse(settings.secrets_keys),
     )
 
 

@@ -38,6 +38,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "range_not_satisfiable": (416, "The range is not within the content"),
     "idempotency_key_reused": (422, "The key was used for another request"),
     "internal": (500, "Something went wrong here"),
+    "secrets_not_configured": (501, "This platform keeps no secrets"),
     "dependency_unavailable": (503, "A part that this needs does not answer"),
 }
 AWAY_RETRY_SECONDS = 2

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from libs.clients.event_stream import EventStream
 from libs.clients.object_store import ObjectStore
+from libs.clients.sealing import KeyRing
 from libs.database.engine import Database
 from services.api.authentication import TokenVerifier
 from services.api.denials import Denials
@@ -33,6 +34,7 @@ class Services:
     readiness: Readiness
     denials: Denials
     sources: Sources
+    secrets_keys: KeyRing | None = None
 
 
 class LifespanState(TypedDict):

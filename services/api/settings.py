@@ -8,11 +8,14 @@ from libs.settings.database import DatabaseSettings
 from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.oidc import OidcSettings
 from libs.settings.redis import RedisSettings
+from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
 from services.api.sources import parse_networks
 
 
-class ApiSettings(DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, OidcSettings):
+class ApiSettings(
+    DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, OidcSettings, SecretsSettings
+):
     """The control plane and everything it speaks to."""
 
     api_host: str = Field(default="127.0.0.1", description="address to listen on")

@@ -15,6 +15,7 @@ from libs.contracts.live import Delta
 from services.worker.journal import Journal
 from services.worker.liveness import Liveness
 from services.worker.prices import PriceBook
+from services.worker.vault import Vault
 
 
 class Deltas(Protocol):
@@ -33,6 +34,7 @@ class Workbench:
     liveness: Liveness
     objects: ObjectStore
     deltas: Deltas
+    vault: Vault
     slice_seconds: float
     model_attempts: int
 

@@ -21,6 +21,7 @@ from libs.clients import temporal
 from libs.clients.event_stream import EventStream
 from libs.clients.object_store import ObjectStore
 from libs.clients.openai import Models
+from libs.clients.sealing import KeyRing
 from libs.clients.temporal import Temporal
 from libs.contracts.workflow import SUSPECTS
 from libs.database.engine import Database, is_unavailable
@@ -42,6 +43,7 @@ from services.worker.reconciler import Reconciler
 from services.worker.settings import WorkerSettings
 from services.worker.specs import BuildTools, Functions, Specs
 from services.worker.suspects import SUSPECT, SuspectActivities, make_step
+from services.worker.vault import Vault
 from services.worker.workflows.agent_run import AgentRunWorkflow
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Process:
             self.liveness,
             self.objects,
             self.live,
+            Vault(self.database, KeyRing.parse(settings.secrets_keys)),
             settings.worker_slice_seconds,
             settings.model_attempts,
         )

@@ -16,10 +16,12 @@ from libs.contracts.live import Delta
 from libs.database.engine import is_unavailable
 from libs.database.steps import Change, ClosedCall, OpenedCall
 from libs.domain import events
+from libs.domain.agents import AgentSpec
 from libs.domain.budget import Reservation, estimate, input_bound, reserve
 from libs.domain.events import NewEvent
 from libs.domain.run_log import Call
 from libs.domain.runs import Usage
+from libs.domain.secrets import Revealed, SecretMissing
 from libs.domain.texts import clean
 from services.worker import keys
 from services.worker.bench import Workbench
@@ -27,6 +29,7 @@ from services.worker.control import Watched
 from services.worker.endings import Endings
 from services.worker.journal import View
 from services.worker.pieces import Pieces
+from services.worker.vault import SecretsAway
 
 ABORT_AFTER_LEAVING = 5.0  # seconds that a stopping worker lets a model go on
 
@@ -136,6 +139,8 @@ class ModelSteps:
             Stopped: we ended it.
         """
         spec = view.version.spec
+        secrets = await self._revealed(view)
+        answer.protect(secrets.redactor)
         parameters = view.version.parameters
         if opening.reservation.max_tokens is not None:
             parameters["max_tokens"] = opening.reservation.max_tokens
@@ -146,10 +151,23 @@ class ModelSteps:
             view.version.definitions,
             parameters,
             view.version.response_format,
+            _own_key(spec, secrets),
         )
         began = time.monotonic()
-        await self._stream(view, opening, request, answer)
+        try:
+            await self._stream(view, opening, request, answer)
+        except ModelFailed as failed:
+            if failed.code == "http_401" and spec.provider_key:
+                failed.message = f"The provider does not accept the key in the secret {spec.provider_key.secret}."
+            raise
         return self._answered(view, opening, answer, int((time.monotonic() - began) * 1000))
+
+    async def _revealed(self, view: View) -> Revealed:
+        """Every secret that the version names: whichever a provider echoes is taken out of its answer."""
+        try:
+            return await self._bench.vault.reveal(view.run.tenant_id, view.version.secrets)
+        except SecretsAway as problem:
+            raise ModelFailed("secrets_unavailable", str(problem), retryable=True, sent=False) from problem
 
     async def _stream(self, view: View, opening: Opening, request: ModelRequest, answer: ModelAnswer) -> None:
         base_seq = view.log.last_seq
@@ -261,6 +279,16 @@ class ModelSteps:
         change = Change((event,), require_turn=closed.turn - 1, closed=closed)
         if await self._bench.journal.commit(view, change) is None:
             await self._bench.journal.settle(view.run, closed)
+
+
+def _own_key(spec: AgentSpec, secrets: Revealed) -> str | None:
+    """The tenant's own key at the provider; None where the platform's is used."""
+    if spec.provider_key is None:
+        return None
+    try:
+        return secrets.value(spec.provider_key.secret)
+    except SecretMissing as problem:
+        raise ModelFailed("secret_missing", str(problem), retryable=False, sent=False) from None
 
 
 def _until(view: View, leave_at: float | None) -> float | None:

@@ -10,10 +10,13 @@ from libs.settings.database import DatabaseSettings
 from libs.settings.models import ModelSettings
 from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.redis import RedisSettings
+from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
 
 
-class WorkerSettings(DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, ModelSettings):
+class WorkerSettings(
+    DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, ModelSettings, SecretsSettings
+):
     """The execution plane."""
 
     worker_name: str = Field("worker", max_length=100, description="shown in events and metrics")

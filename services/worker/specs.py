@@ -32,6 +32,11 @@ class Version:
     fixed_bytes: int  # of what is sent with every call beside the messages
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """The names of those that the spec needs."""
+        return frozenset(self.spec.secrets.values())
+
+    @property
     def parameters(self) -> dict[str, Any]:
         return self.spec.parameters.model_dump(exclude_none=True)
 

@@ -14,11 +14,13 @@ from libs.domain import events
 from libs.domain.events import NewEvent
 from libs.domain.ids import effect_id
 from libs.domain.outputs import Unacceptable, parse_arguments
+from libs.domain.redaction import Redactor
 from libs.domain.run_log import Call
 from libs.domain.texts import clean
 from libs.domain.tools import (
     CallFailed,
     CallForbidden,
+    CallNotSent,
     Effect,
     NewArtifact,
     OnUnknown,
@@ -32,6 +34,7 @@ from libs.domain.tools import (
 from services.worker import keys
 from services.worker.bench import Workbench
 from services.worker.journal import View
+from services.worker.vault import SecretsAway
 
 MOST_CALLS = 64  # of one turn
 UNKNOWN_TO_MODEL = (
@@ -108,12 +111,17 @@ class ToolSteps:
     async def perform(self, view: View, turn: int, prepared: Prepared, attempt: int) -> Outcome:
         """Make the call. Never raises but for a bug; cancelling it aborts the call."""
         call, function = prepared.call, prepared.function
-        context = ToolContext(
-            view.run.tenant_id, view.run.run_id, turn, call.index, attempt, self._bench.objects, self._artifacts(view)
-        )
-        wanted = ToolCall(call.name, prepared.arguments, effect_id(view.run.run_id, turn, call.index))
         began = time.monotonic()
-        outcome = await _attempt(prepared.tool, wanted, context, function)
+        try:
+            secrets = await self._bench.vault.reveal(view.run.tenant_id, view.version.secrets)
+        except SecretsAway as problem:
+            return Outcome(failed=CallNotSent(str(problem)))
+        run, index = view.run, call.index
+        context = ToolContext(
+            run.tenant_id, run.run_id, turn, index, attempt, self._bench.objects, self._artifacts(view), secrets=secrets
+        )
+        wanted = ToolCall(call.name, prepared.arguments, effect_id(run.run_id, turn, index))
+        outcome = _redacted(await _attempt(prepared.tool, wanted, context, function), secrets.redactor)
         return replace(outcome, duration_ms=int((time.monotonic() - began) * 1000))
 
     def _artifacts(self, view: View) -> Callable[[], Any]:
@@ -199,6 +207,23 @@ async def _attempt(tool: Tool, call: ToolCall, context: ToolContext, function: T
         return Outcome(result=ToolResult(str(refused), is_error=True), code="forbidden")
     except TimeoutError:
         return Outcome(failed=OutcomeUnknown(f"No answer within {function.timeout_seconds:g} s."))
+
+
+def _redacted(outcome: Outcome, redactor: Redactor) -> Outcome:
+    """Whatever the tool was told, and whatever went wrong: without the values of the run's secrets."""
+    if not redactor:
+        return outcome
+    if outcome.failed is not None:
+        outcome.failed.message = redactor.redact(outcome.failed.message)
+    if outcome.result is None:
+        return outcome
+    files = tuple(
+        replace(file, name=redactor.redact(file.name), media_type=redactor.redact(file.media_type))
+        for file in outcome.result.artifacts
+    )
+    return replace(
+        outcome, result=replace(outcome.result, content=redactor.redact(outcome.result.content), artifacts=files)
+    )
 
 
 def may_repeat(function: ToolFunction, failed: CallFailed) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -60,7 +61,8 @@ async def test_no_content_and_no_key_leaves_its_place(platform: Platform) -> Non
 def secrets_of(platform: Platform) -> list[str]:
     """The passwords and keys of the servers."""
     environment = platform.stack.environment()
-    return [value for name, value in environment.items() if "PASSWORD" in name or "SECRET" in name]
+    named = [value for name, value in environment.items() if "PASSWORD" in name or "SECRET_" in name]
+    return [*named, Path(environment["SECRETS_KEYS_FILE"]).read_text()]
 
 
 def check_hides(name: str, content: bytes, hidden: list[str]) -> None:

@@ -18,6 +18,7 @@ from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
 from services.api.operations.idempotency import answer_once
+from services.api.operations.secrets import check_named
 from services.api.schemas.agents import AgentCreate, VersionCreate, agent_json, version_json
 
 
@@ -27,6 +28,7 @@ async def create_agent(call: Call, wanted: AgentCreate) -> Answer:
 
     async def work(connection: AsyncConnection) -> Answer:
         by = call.caller.subject
+        await check_named(connection, wanted.spec)
         agent = await agents.add(connection, call.tenant_id, wanted.slug, wanted.description, by)
         if agent is None:
             raise Conflict(f"An agent {wanted.slug} exists already (perhaps archived). Choose another slug.")
@@ -77,6 +79,7 @@ async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer
         agent = _found(await agents.lock(connection, slug), slug)
         if agent.archived_at is not None:
             raise AgentArchived(f"The agent {slug} is archived; it takes no new versions.")
+        await check_named(connection, wanted.spec)
         known = await agents.find_digest(connection, agent.id, spec_digest)
         number = (
             known.number

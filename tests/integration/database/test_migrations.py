@@ -59,6 +59,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         "INSERT INTO audit_log (tenant_id, actor, source, action, target) "
         "SELECT '{t}', 'ada', '127.0.0.1', 'update_tenant', 'tenant/a' FROM generate_series(1, 2)",
     ),
+    "0005": (
+        "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
+        "VALUES ('{t}', 'crm', 'k1', '\\x01', 'ada', 'ada')",
+    ),
 }
 COUNTED: dict[str, dict[str, int]] = {
     "0001": {
@@ -68,6 +72,7 @@ COUNTED: dict[str, dict[str, int]] = {
     "0003": {"storage": 1},
     "0004": {"blocked_subjects": 1, "provisioning_steps": 1, "service_accounts": 1},
     "0006": {"audit_log": 2},
+    "0005": {"secrets": 1},
 }  # fmt: skip
 
 

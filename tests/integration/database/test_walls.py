@@ -27,6 +27,7 @@ WALLED = (
     "blocked_subjects", "provisioning_steps", "service_accounts",
     "audit_log", "audit_heads",
     "storage",
+    "secrets",
 )  # fmt: skip
 APPEND_ONLY = ("run_events", "agent_versions", "artifacts", "audit_log", "audit_heads")
 
@@ -67,6 +68,11 @@ async def furnish(home: Household) -> UUID:
         )
     async with home.database.maintenance() as connection:
         await sql(connection, "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES ($1, 0, 'ab')", home.tenant_id)
+    await home.sql(
+        "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
+        "VALUES ($1, 'crm', 'k1', 'sealed', 'ada', 'ada')",
+        home.tenant_id,
+    )
     return run
 
 
@@ -212,6 +218,7 @@ async def test_maintenance_sees_no_content(home: Household) -> None:
     ]
     denied += ["SELECT actor FROM audit_log", "SELECT after FROM audit_log", "UPDATE audit_log SET actor = 'eve'"]
     denied += ["DELETE FROM audit_log", "DELETE FROM audit_heads"]
+    denied += ["SELECT name FROM secrets", "SELECT sealed FROM secrets", "DELETE FROM secrets"]
     denied += ["SELECT response FROM idempotency_keys", "UPDATE runs SET status = 'failed'", "DELETE FROM runs"]
     for statement in denied:
         with pytest.raises(ProgrammingError, match="permission denied"):

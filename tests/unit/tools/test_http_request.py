@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.domain.secrets import Revealed
 from libs.domain.tool_specs import HttpToolSpec
 from libs.domain.tools import CallForbidden, ToolCall
 from libs.tools.egress import Outgoing
@@ -115,3 +116,22 @@ def test_no_argument_moves_a_request(path: Any, query: Any, rest: Any, method: s
     assert target.partition(b"?")[0].endswith(b"/b")
     assert target.partition(b"?")[0].count(b"/") == 3
     assert all(0x21 <= byte <= 0x7E for byte in target)
+
+
+def test_secrets_stand_in_headers_and_go_to_their_origin_only() -> None:
+    headers = {
+        "Authorization": {"secret": "crm", "prefix": "Bearer "},
+        "User-Agent": {"secret": "agent"},
+        "Accept": "a/b",
+    }
+    declared = spec("https://h/a", headers=headers)
+    secrets = Revealed({"crm": "value-of-crm", "agent": "value-of-agent"})
+    made = build(declared, ToolCall("f", {}, "run.1.0"), {}, secrets)
+    assert (made.headers["Authorization"], made.headers["User-Agent"]) == ("Bearer value-of-crm", "value-of-agent")
+    assert "value-of-crm" not in repr(made)
+    assert dict(redirected(made, "/b").headers) == dict(made.headers)
+    for elsewhere in ("https://other/b", "https://h:8443/b", "//other"):
+        there = redirected(made, elsewhere)
+        assert "value-of" not in str(dict(there.headers)), elsewhere
+        assert there.headers["Accept"] == "a/b"
+        assert "value-of" not in str(dict(redirected(there, "https://h/a").headers))
