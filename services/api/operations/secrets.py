@@ -7,12 +7,13 @@ from uuid import UUID
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import secrets
+from libs.database import audit, secrets
 from libs.database.engine import Database
 from libs.database.secrets import SecretRow
 from libs.domain.agents import AgentSpec
 from libs.domain.errors import Flaw, InvalidRequest, NotFound, SecretsNotConfigured
 from services.api.dependencies import Call
+from services.api.schemas.shared import rfc3339
 
 
 async def put_secret(call: Call, name: str, value: SecretStr) -> tuple[SecretRow, bool]:
@@ -27,6 +28,7 @@ async def put_secret(call: Call, name: str, value: SecretStr) -> tuple[SecretRow
     async with call.services.database.tenant(call.tenant_id) as connection:
         before = await secrets.lock(connection, name)
         row = await secrets.put(connection, call.tenant_id, name, key_id, sealed, call.caller.subject)
+        await _note(connection, call, "put_secret", name, before, row)
         return row, before is None
 
 
@@ -38,8 +40,25 @@ async def list_secrets(database: Database, tenant_id: UUID, after: str | None, l
 async def delete_secret(call: Call, name: str) -> None:
     """Versions that name it go on to exist; their calls fail until it is there again."""
     async with call.services.database.tenant(call.tenant_id) as connection:
-        if await secrets.delete(connection, name) is None:
+        before = await secrets.delete(connection, name)
+        if before is None:
             raise NotFound(f"There is no secret {name}.")
+        await _note(connection, call, "delete_secret", name, before, None)
+
+
+async def _note(
+    connection: AsyncConnection, call: Call, action: str, name: str, before: SecretRow | None, after: SecretRow | None
+) -> None:
+    """When the value was set, never what it was."""
+    await audit.append(
+        connection,
+        actor=call.caller.subject,
+        source=call.caller.source,
+        action=action,
+        target=f"secret/{name}",
+        before={"updated_at": rfc3339(before.updated_at)} if before else None,
+        after={"updated_at": rfc3339(after.updated_at)} if after else None,
+    )
 
 
 async def check_named(connection: AsyncConnection, spec: AgentSpec) -> None:

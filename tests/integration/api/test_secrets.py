@@ -126,3 +126,15 @@ def test_without_a_key_the_answer_says_what_to_set(
     assert "SECRETS_KEYS" in refused.json()["detail"]
     assert keyless.get("/v1/secrets").json()["items"] == []
     servers.stack.stop_service(f"api-keyless-{worker_id}")
+
+
+def test_acts_are_in_the_audit_log_without_the_value(operator: httpx.Client, records: Records) -> None:
+    operator.put("/v1/secrets/crm", json={"value": VALUE})
+    operator.put("/v1/secrets/crm", json={"value": f"{VALUE}-2"})
+    operator.delete("/v1/secrets/crm")
+    rows = records.sql("SELECT action, target, before, after FROM audit_log WHERE target = 'secret/crm' ORDER BY id")
+    assert [row[0] for row in rows] == ["put_secret", "put_secret", "delete_secret"]
+    assert rows[0][2] is None
+    assert rows[1][2] == rows[0][3]
+    assert rows[2][3] is None
+    assert VALUE not in str(rows)
