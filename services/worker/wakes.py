@@ -1,4 +1,4 @@
-"""Wake-ups for listeners: at once for what came of a step, a moment later for what was only opened."""
+"""Wake-ups for listeners: at once for the end of a run, a moment later, and together, for what happens on the way."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from libs.domain.events import MODEL_STARTED, RUN_STARTED, TOOL_STARTED, NewEvent
+from libs.domain.events import TERMINAL, NewEvent
 from services.worker.keys import RunKey
 
-MOMENT = 0.02  # seconds; a fast step is told as one, a slow one is seen to have begun
-OPENINGS = frozenset({RUN_STARTED, MODEL_STARTED, TOOL_STARTED})
+MOMENT = 0.04  # seconds; fast steps are told together, since each wake-up is a query of every api that has a listener
 
 
 class Live(Protocol):
@@ -25,16 +24,21 @@ class Wakes:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._later: dict[RunKey, asyncio.TimerHandle] = {}
+        self._later: dict[RunKey, tuple[asyncio.TimerHandle, int]] = {}
 
     def committed(self, run: RunKey, events: Sequence[NewEvent], last_seq: int) -> None:
         """Listeners of the run are to read up to `last_seq`."""
-        if later := self._later.pop(run, None):
-            later.cancel()
-        if all(event.type in OPENINGS for event in events):
-            self._later[run] = asyncio.get_running_loop().call_later(MOMENT, self._wake, run, last_seq)
+        timer, _ = self._later.get(run, (None, 0))
+        if any(event.type in TERMINAL for event in events):
+            if timer:
+                timer.cancel()
+            self._wake(run, last_seq)
         else:
-            self._live.wake(run.tenant_id, run.run_id, last_seq)
+            timer = timer or asyncio.get_running_loop().call_later(MOMENT, self._due, run)
+            self._later[run] = timer, last_seq
+
+    def _due(self, run: RunKey) -> None:
+        self._wake(run, self._later[run][1])
 
     def _wake(self, run: RunKey, last_seq: int) -> None:
         self._later.pop(run, None)
