@@ -23,6 +23,9 @@ ROLES: dict[str, frozenset[str]] = {
     "list_plans": PLATFORM,
     "get_plan": PLATFORM | OPERATORS,  # an operator its own tenant's
     "put_plan": PLATFORM,
+    "list_audit_entries": PLATFORM | OPERATORS,  # an administrator what belongs to no tenant
+    "export_audit_log": PLATFORM | OPERATORS,
+    "get_audit_head": PLATFORM | OPERATORS,
     "create_agent": OPERATORS,
     "list_agents": MEMBERS,
     "get_agent": MEMBERS,

@@ -13,6 +13,7 @@ from services.cli import stack
 from services.cli.access import Access, client
 from services.cli.agents import agents, versions
 from services.cli.artifacts import artifacts
+from services.cli.audit import audit
 from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explanation
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
 from services.cli.plans import plans
@@ -94,6 +95,7 @@ for group, name in (
     (versions, "versions"),
     (runs, "runs"),
     (artifacts, "artifacts"),
+    (audit, "audit"),
     (tenants, "tenants"),
     (users, "users"),
     (plans, "plans"),

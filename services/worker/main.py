@@ -40,6 +40,7 @@ from services.worker.journal import Journal
 from services.worker.liveness import Liveness
 from services.worker.prices import PriceBook
 from services.worker.reconciler import Reconciler
+from services.worker.sealer import Sealer
 from services.worker.settings import WorkerSettings
 from services.worker.specs import BuildTools, Functions, Specs
 from services.worker.suspects import SUSPECT, SuspectActivities, make_step
@@ -183,6 +184,7 @@ async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> None:
 
 async def _started(process: Process, background: Background, module: str) -> list[Worker]:
     await process.start(background)
+    background.start(Sealer(process.database, process.settings.worker_seal_seconds).work())
     client = await _connected(process.settings)
     reconciler = Reconciler(
         process.database,

@@ -1,5 +1,6 @@
 """Typed client of Agent Runtime: `Client` blocks, `AsyncClient` is awaited, everything else they share."""
 
+from agent_runtime.audit_chain import AuditHead, Finding, Verification, verify_chain
 from agent_runtime.client import AsyncClient, Client
 from agent_runtime.failures import (
     AgentArchived,
@@ -31,6 +32,7 @@ from agent_runtime.models import (
     AgentVersion,
     ApiVersion,
     Artifact,
+    AuditEntry,
     Block,
     Delta,
     Event,
@@ -55,6 +57,8 @@ __all__ = [
     "ApiVersion",
     "Artifact",
     "AsyncClient",
+    "AuditEntry",
+    "AuditHead",
     "Block",
     "Client",
     "Conflict",
@@ -62,6 +66,7 @@ __all__ = [
     "DependencyUnavailable",
     "DigestMismatch",
     "Event",
+    "Finding",
     "Flaw",
     "Forbidden",
     "IdempotencyKeyReused",
@@ -83,5 +88,7 @@ __all__ = [
     "Unauthenticated",
     "Unusable",
     "Usage",
+    "Verification",
     "WaitExpired",
+    "verify_chain",
 ]

@@ -10,6 +10,7 @@ import httpx
 
 from agent_runtime.agents import Agents, AsyncAgents, AsyncVersions, Versions
 from agent_runtime.artifacts import Artifacts, AsyncArtifacts
+from agent_runtime.audit import AsyncAudit, Audit
 from agent_runtime.awaiting import AsyncToken, AwaitingDriver
 from agent_runtime.binding import AsyncCall, AsyncNoun, Call, Noun
 from agent_runtime.blocking import BlockingDriver, Token
@@ -93,6 +94,7 @@ class Client(Noun):
         self.versions = Versions(driver, self._retry)
         self.runs = Runs(driver, self._retry)
         self.artifacts = Artifacts(driver, self._retry)
+        self.audit = Audit(driver, self._retry)
 
     def close(self) -> None:
         """Close the connections."""
@@ -128,6 +130,7 @@ class AsyncClient(AsyncNoun):
         self.versions = AsyncVersions(driver, self._retry)
         self.runs = AsyncRuns(driver, self._retry)
         self.artifacts = AsyncArtifacts(driver, self._retry)
+        self.audit = AsyncAudit(driver, self._retry)
 
     async def close(self) -> None:
         """Close the connections."""

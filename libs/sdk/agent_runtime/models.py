@@ -207,3 +207,20 @@ class Artifact(Document):
     run_id: str | None = None
     created_at: datetime | None = None
     created_by: str | None = None
+
+
+class AuditEntry(Document):
+    """One administrative act or refusal; `seq`, `previous` and `hash` are None until it is sealed, within seconds."""
+
+    tenant_id: str
+    id: str
+    at: datetime
+    actor: str
+    source: str
+    action: str
+    target: str
+    before: Any = None
+    after: Any = None
+    seq: int | None = None
+    previous: str | None = None
+    hash: str | None = None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, AwareDatetime
 from starlette.responses import Response
 
 from libs.database.runs import RunFilter
@@ -20,22 +18,12 @@ from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN,
 from services.api.operations import control, runs
 from services.api.route import GuardedRoute
 from services.api.schemas.runs import RunControl, RunCreate, RunPage, RunRead, RunStatus, RunSummary, run_json
-from services.api.schemas.shared import Slug, page_json
+from services.api.schemas.shared import Moment, Slug, page_json
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=GuardedRoute, responses=problems(*ALWAYS, *TOKEN))
 MADE = {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}
 ASKED = {202: {"headers": MADE}, **problems(*ALWAYS, *KEYED, *BODY, "not_found", "conflict", "run_finished")}
 _LABEL = re.compile(r"([a-z0-9_.-]{1,63}):([^\x00]{0,255})")
-
-
-def _in_utc(moment: AwareDatetime) -> AwareDatetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is outside the years 1 to 9999 in UTC") from None
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 @router.post(

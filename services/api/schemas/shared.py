@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from libs.domain.texts import clean
 
@@ -24,6 +24,16 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 Slug = Annotated[str, StringConstraints(pattern=SLUG)]
 Number = Annotated[int, Field(ge=1, le=MAX_INT, strict=True)]
+
+
+def _in_utc(moment: AwareDatetime) -> AwareDatetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Sent(BaseModel):

@@ -27,7 +27,7 @@ def test_both_clients_have_the_same_calls() -> None:
     blocking, awaited = Client(URL), AsyncClient(URL)
     assert calls(blocking) == calls(awaited)
     nouns = [name for name in vars(blocking) if not name.startswith("_")]
-    assert nouns == ["tenants", "users", "plans", "agents", "versions", "runs", "artifacts"]
+    assert nouns == ["tenants", "users", "plans", "agents", "versions", "runs", "artifacts", "audit"]
     for noun in nouns:
         assert calls(getattr(blocking, noun)) == calls(getattr(awaited, noun)) != {}
     blocking.close()
