@@ -25,9 +25,13 @@ def nested(levels: int) -> dict[str, Any]:
         ({"$defs": {"x": {"type": "integer"}}, "$ref": "#/$defs/x"}, None),
         ({"type": "nothing"}, "not a JSON Schema"),
         ({"properties": []}, "not a JSON Schema"),
-        ({"pattern": "("}, "not a JSON Schema"),
-        ({"items": {"$ref": "https://example.org/x"}}, "only refer to itself"),
-        ({"allOf": [{"$dynamicRef": "file:///etc/passwd"}]}, "only refer to itself"),
+        ({"pattern": "("}, "pattern"),
+        ({"patternProperties": {"(?=a)b": {}}}, "pattern"),
+        ({"items": {"$ref": "https://example.org/x"}}, "what it holds itself"),
+        ({"allOf": [{"$dynamicRef": "file:///etc/passwd"}]}, "what it holds itself"),
+        ({"properties": {"x": {"$ref": "#/$defs/nowhere"}}}, "what it holds itself"),
+        ("{}", "not a JSON Schema"),
+        ({"const": "\ud800"}, "not a JSON Schema"),
         (nested(MAX_DEPTH + 1), "levels deep"),
     ],
     ids=count(),
@@ -53,3 +57,34 @@ def test_a_value_that_is_too_deep_is_a_mismatch() -> None:
 
 def test_a_schema_that_would_break_a_recursion_is_refused() -> None:
     assert "levels deep" in (schema_problem(nested(50_000)) or "")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "(a+)+$"},
+        {"patternProperties": {"(a+)+$": False}, "additionalProperties": False},
+        {"patternProperties": {"(a+)+$": False}, "unevaluatedProperties": False},
+    ],
+    ids=count(),
+)
+def test_no_pattern_holds_up_the_process(schema: dict[str, Any]) -> None:
+    """By backtracking, this would take longer than the universe lasts."""
+    assert mismatch("a" * 100 + "!", {"required": ["x"], **schema}) == mismatch("a" * 100 + "!", schema)
+    assert (mismatch({"a" * 100 + "!": 1}, schema) is None) == ("pattern" in schema)
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"not": {"$ref": "#"}}, {"items": {"$ref": "#"}}], ids=count())
+def test_a_schema_that_refers_to_itself_comes_to_an_end(schema: dict[str, Any]) -> None:
+    assert schema_problem(schema) is None
+    mismatch([[["x"]]], schema)
+
+
+@pytest.mark.parametrize("value", [10**400, float("nan"), "\ud800", {"\ud800": 1}, {1: 2}], ids=count())
+def test_any_value_gets_an_answer(value: Any) -> None:
+    assert mismatch(value, {"type": "boolean"}) is not None
+
+
+def test_a_mismatch_says_where() -> None:
+    schema = {"properties": {"a": {"items": {"properties": {"b": {"type": "integer"}}}}}}
+    assert (mismatch({"a": [{"b": "x"}]}, schema) or "").startswith("at $.a[0].b:")
