@@ -60,7 +60,7 @@ def test_defaults() -> None:
         ({"parameters": {"type": "array"}}, "object"),
         ({"parameters": {"type": "object", "properties": 3}}, "object"),
         ({"parameters": {"type": "object", "properties": {"sku": {"type": "nonsense"}}}}, "JSON Schema"),
-        ({"parameters": {"type": "object", "properties": {"sku": {"$ref": "http://h/s"}}}}, "refer to itself"),
+        ({"parameters": {"type": "object", "properties": {"sku": {"$ref": "http://h/s"}}}}, "what it holds itself"),
         ({"parameters": {"type": "object", "properties": {"sku": {"pattern": "("}}}}, "JSON Schema"),
         ({"query": ["none"]}, "not among the properties"),
         ({"query": ["sku"]}, "as well as in query"),
