@@ -61,7 +61,7 @@ def test_defaults() -> None:
         ({"parameters": {"type": "object", "properties": 3}}, "object"),
         ({"parameters": {"type": "object", "properties": {"sku": {"type": "nonsense"}}}}, "JSON Schema"),
         ({"parameters": {"type": "object", "properties": {"sku": {"$ref": "http://h/s"}}}}, "what it holds itself"),
-        ({"parameters": {"type": "object", "properties": {"sku": {"pattern": "("}}}}, "JSON Schema"),
+        ({"parameters": {"type": "object", "properties": {"sku": {"pattern": "("}}}}, "pattern that cannot be used"),
         ({"query": ["none"]}, "not among the properties"),
         ({"query": ["sku"]}, "as well as in query"),
         ({"headers": {"Host": "x"}}, "set by the platform"),
