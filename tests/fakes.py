@@ -27,6 +27,7 @@ class Received:
     method: str
     key: str | None  # the header Idempotency-Key
     body: bytes
+    authorization: str | None
     at: float = field(default_factory=time.time)
 
 
@@ -51,7 +52,8 @@ class ToolService:
     async def _take(self, request: Request) -> Response:
         path = request.url.path
         body = await request.body()
-        self.received.append(Received(path, request.method, request.headers.get("idempotency-key"), body))
+        key, authorization = request.headers.get("idempotency-key"), request.headers.get("authorization")
+        self.received.append(Received(path, request.method, key, body, authorization))
         plan = self.plans.get(path, Plan())
         if plan.delay:
             await asyncio.sleep(plan.delay)

@@ -33,6 +33,7 @@ class Record:
     started_at: float
     stream: bool = False
     api_key: bool = False
+    api_key_sha256: str = ""
     state: State = "started"
     status: int | None = None
     fault: str | None = None

@@ -83,9 +83,9 @@ class Completions:
         digest = hashlib.sha256(json.dumps(messages, separators=(",", ":")).encode()).hexdigest()
         record = self._model.journal.open(request["model"], turn, len(messages), digest, body)
         record.stream = bool(request.get("stream"))
-        record.api_key = any(
-            key == b"authorization" and len(value) > len(b"Bearer ") for key, value in scope["headers"]
-        )
+        sent = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+        record.api_key = len(sent) > len(b"Bearer ")
+        record.api_key_sha256 = hashlib.sha256(sent.removeprefix(b"Bearer ")).hexdigest()
         return record
 
     async def _answer(

@@ -18,6 +18,7 @@ from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explana
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
 from services.cli.plans import plans
 from services.cli.runs import runs
+from services.cli.secrets import secrets
 from services.cli.tenants import tenants
 from services.cli.users import users
 
@@ -96,6 +97,7 @@ for group, name in (
     (runs, "runs"),
     (artifacts, "artifacts"),
     (audit, "audit"),
+    (secrets, "secrets"),
     (tenants, "tenants"),
     (users, "users"),
     (plans, "plans"),

@@ -21,6 +21,7 @@ from agent_runtime.models import ApiVersion
 from agent_runtime.plans import AsyncPlans, Plans
 from agent_runtime.retry import Retry
 from agent_runtime.runs import AsyncRuns, Runs
+from agent_runtime.secrets import AsyncSecrets, Secrets
 from agent_runtime.steps import Plan
 from agent_runtime.tenants import AsyncTenants, Tenants
 from agent_runtime.users import AsyncUsers, Users
@@ -95,6 +96,7 @@ class Client(Noun):
         self.runs = Runs(driver, self._retry)
         self.artifacts = Artifacts(driver, self._retry)
         self.audit = Audit(driver, self._retry)
+        self.secrets = Secrets(driver, self._retry)
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,6 +133,7 @@ class AsyncClient(AsyncNoun):
         self.runs = AsyncRuns(driver, self._retry)
         self.artifacts = AsyncArtifacts(driver, self._retry)
         self.audit = AsyncAudit(driver, self._retry)
+        self.secrets = AsyncSecrets(driver, self._retry)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -140,6 +140,10 @@ class DependencyUnavailable(ServerFailed):
     """The API misses a part that this request needs; it comes back by itself."""
 
 
+class SecretsNotConfigured(ServerFailed):
+    """The platform has no key to encrypt secrets with; its administrator has to set one."""
+
+
 BY_CODE: dict[str, type[ApiProblem]] = {
     "tenant_suspended": TenantSuspended,
     "run_finished": RunFinished,
@@ -147,6 +151,7 @@ BY_CODE: dict[str, type[ApiProblem]] = {
     "no_promoted_version": NoPromotedVersion,
     "idempotency_key_reused": IdempotencyKeyReused,
     "dependency_unavailable": DependencyUnavailable,
+    "secrets_not_configured": SecretsNotConfigured,
 }
 BY_STATUS: dict[int, type[ApiProblem]] = {
     400: InvalidRequest,

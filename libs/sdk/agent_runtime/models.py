@@ -103,6 +103,16 @@ class AgentVersion(Document):
     created_by: str | None = None
 
 
+class Secret(Document):
+    """What is known of a secret; its value is not."""
+
+    name: str
+    created_at: datetime | None = None
+    created_by: str | None = None
+    updated_at: datetime | None = None
+    updated_by: str | None = None
+
+
 class Limits(TypedDict, total=False):
     """What one run may use at most: model calls, tokens in and out, US dollars, seconds since it was accepted."""
 

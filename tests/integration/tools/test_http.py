@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from libs.domain.secrets import Revealed
 from libs.domain.tool_specs import HttpToolSpec
 from libs.domain.tools import (
     CallFailed,
@@ -33,6 +34,7 @@ from libs.tools.http import HttpTool
 
 pytestmark = pytest.mark.asyncio
 
+SECRETS = Revealed({"crm": "value-of-crm"})
 Handler = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -109,7 +111,7 @@ async def call(egress: Egress, declared: HttpToolSpec, **arguments: Any) -> Tool
         return []
 
     objects: Any = None
-    context = ToolContext(UUID(int=1), UUID(int=2), 1, 0, 1, objects, no_artifacts)
+    context = ToolContext(UUID(int=1), UUID(int=2), 1, 0, 1, objects, no_artifacts, secrets=SECRETS)
     return await HttpTool(declared, egress).call(ToolCall("f", arguments, "r.1.0"), context)
 
 
@@ -312,6 +314,33 @@ async def test_headers_do_not_cross_origins(server: Server, egress: Egress) -> N
     assert b"secret" in server.heads[0]
     assert b"secret" not in server.heads[1]
     assert f"Host: two.example:{server.port}".encode() in server.heads[1]
+
+
+async def test_secrets_go_to_their_origin_only_and_do_not_come_back(server: Server, egress: Egress) -> None:
+    header: dict[str, Any] = {
+        "headers": {"User-Agent": {"secret": "crm"}, "X-Key": {"secret": "crm", "prefix": "Key "}}
+    }
+    server.answers = {b"/x": _redirect("/y"), b"/y": _redirect(f"http://two.example:{server.port}/z")}
+    server.answer = _body(b"you sent %76alue-of-crm")
+    result = await call(egress, spec(server.port, **header))
+    assert result.content == "HTTP 200\n\nyou sent [secret crm]"
+    assert [head.count(b"value-of-crm") for head in server.heads] == [2, 2, 0]
+    assert b"X-Key: Key value-of-crm\r\n" in server.heads[1]
+
+
+async def test_a_secret_at_the_cut_does_not_come_back(server: Server, egress: Egress) -> None:
+    server.answer = _body(b"x" * 90 + b"value-of-crm" + b"y" * 1000)
+    for limit in (98, 99, 101, 102):
+        result = await call(egress, spec(server.port, max_response_bytes=limit))
+        assert "value-of" not in result.content
+        assert "x" * 90 in result.content
+
+
+async def test_without_its_secret_nothing_is_sent(server: Server, egress: Egress) -> None:
+    result = await call(egress, spec(server.port, headers={"Authorization": {"secret": "other"}}))
+    assert result.is_error
+    assert "secret other, but it does not exist" in result.content
+    assert server.connections == 0
 
 
 def _body(content: bytes, *headers: str) -> bytes:

@@ -72,6 +72,7 @@ READS: list[tuple[list[str], Answer, str]] = [
     (["runs", "resume", "01"], ok(run("running", agent="echo")), "/v1/runs/01/resume"),
     (["runs", "cancel", "01", "--reason", "enough"], ok(run("cancelling")), "/v1/runs/01/cancel"),
     (["artifacts", "list", "01"], page(ARTIFACT), "/v1/runs/01/artifacts"),
+    (["secrets", "list"], page({"name": "crm"}), "/v1/secrets"),
     (["tenants", "create", "acme", "--name", "Acme"], ok(TENANT, 201), "/v1/tenants"),
     (["tenants", "list"], page(TENANT), "/v1/tenants"),
     (["tenants", "show", "acme"], ok(TENANT), "/v1/tenants/acme"),
@@ -100,7 +101,7 @@ def test_commands_for_people_and_programs(arguments: list[str], answer: Any, pat
     document.pop("next_cursor", None)
     for flagged in ([*arguments, "--json"], ["--json", *arguments]):
         assert json.loads(invoke(api, *flagged).stdout) == document
-    assert {"echo", "small", "01", "07", "acme", "gold", "1.2.3"} & set(re.split(r"[^\w.]+", for_people.stdout))
+    assert {"echo", "small", "01", "07", "acme", "gold", "crm", "1.2.3"} & set(re.split(r"[^\w.]+", for_people.stdout))
 
 
 def test_archiving() -> None:
@@ -373,3 +374,19 @@ def test_help_states_the_exit_codes() -> None:
     text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
     assert "Exit codes" in text
     assert "130 interrupted" in text
+
+
+def test_a_secret_comes_from_stdin_and_is_not_shown() -> None:
+    for given, sent in (("sk-12345678", "sk-12345678"), ("sk-12345678\r\n", "sk-12345678"), ("a\nb\n", "a\nb")):
+        api = ScriptedApi(ok({"name": "crm"}, 201))
+        done = invoke(api, "secrets", "set", "crm", stdin=given)
+        assert (done.exit_code, json.loads(api.requests[0].content)) == (0, {"value": sent})
+        assert (api.requests[0].method, api.requests[0].url.path) == ("PUT", "/v1/secrets/crm")
+        assert "12345678" not in done.output
+    assert invoke(ScriptedApi(), "secrets", "set", "crm", stdin="").exit_code == 2
+    assert invoke(ScriptedApi(), "secrets", "set", "crm", "sk-12345678").exit_code == 2  # never an argument
+
+
+def test_secrets_are_deleted() -> None:
+    api = ScriptedApi(lambda _: httpx.Response(204))
+    assert invoke(api, "secrets", "delete", "crm", "--json").stdout == '{"deleted": "crm"}\n'
