@@ -8,111 +8,24 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-from uuid import UUID
 
 import pytest
-import pytest_asyncio
 
-from libs.domain.secrets import Revealed
-from libs.domain.tool_specs import HttpToolSpec
 from libs.domain.tools import (
     CallFailed,
     CallForbidden,
     CallNotSent,
     CallRefused,
     OutcomeUnknown,
-    ToolCall,
-    ToolContext,
     ToolResult,
 )
 from libs.tools.addresses import EgressPolicy
 from libs.tools.egress import Egress
-from libs.tools.http import HttpTool
+from tests.integration.tools.servers import Handler, Server, body, call, names, redirect, spec
 
 pytestmark = pytest.mark.asyncio
-
-SECRETS = Revealed({"crm": "value-of-crm"})
-Handler = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Server:
-    """Speaks raw bytes: what it answers to a request line is a handler's business."""
-
-    def __init__(self) -> None:
-        self.heads: list[bytes] = []
-        self.bodies: list[bytes] = []
-        self.connections = 0
-        self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-        self.answers: dict[bytes, bytes] = {}
-        self.handler: Handler | None = None
-        self.port = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.heads.append(head)
-                length = next(
-                    (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
-                )
-                self.bodies.append(await reader.readexactly(length))
-                if self.handler:
-                    await self.handler(head, reader, writer)
-                    return
-                writer.write(self.answers.get(head.split(b" ")[1], self.answer))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[Server]:
-    made = Server()
-    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.port = listening.sockets[0].getsockname()[1]
-    yield made
-    listening.close()
-
-
-@pytest_asyncio.fixture
-async def egress(server: Server) -> AsyncIterator[Egress]:
-    made = Egress(EgressPolicy.parse(f"127.0.0.1:{server.port}"), _names)
-    yield made
-    await made.close()
-
-
-def _names(host: str, port: int) -> list[str]:
-    known = {"one.example": ["127.0.0.1"], "two.example": ["127.0.0.1"], "mixed.example": ["127.0.0.1", "10.0.0.1"]}
-    if host not in known:
-        raise socket.gaierror("unknown name")
-    return known[host]
-
-
-def spec(port: int, path: str = "/x", effect: str = "read", method: str = "GET", **given: Any) -> HttpToolSpec:
-    host = given.pop("host", "127.0.0.1")
-    plain = {
-        "type": "http",
-        "name": "f",
-        "description": "d",
-        "url": f"http://{host}:{port}{path}",
-        "timeout_seconds": 0.5,
-    }
-    return HttpToolSpec.model_validate(plain | {"effect": effect, "method": method} | given)
-
-
-async def call(egress: Egress, declared: HttpToolSpec, **arguments: Any) -> ToolResult:
-    async def no_artifacts() -> list[Any]:
-        return []
-
-    objects: Any = None
-    context = ToolContext(UUID(int=1), UUID(int=2), 1, 0, 1, objects, no_artifacts, secrets=SECRETS)
-    return await HttpTool(declared, egress).call(ToolCall("f", arguments, "r.1.0"), context)
 
 
 async def _reset(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -211,7 +124,7 @@ async def test_a_full_stop_has_its_retry_after(server: Server, egress: Egress) -
 async def test_what_never_left_was_not_sent(server: Server, egress: Egress) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
-    open_egress = Egress(EgressPolicy.parse("127.0.0.0/8"), _names)
+    open_egress = Egress(EgressPolicy.parse("127.0.0.0/8"), names)
     for declared in (spec(closed, effect="write"), spec(server.port, effect="write", host="nobody.example")):
         with pytest.raises(CallNotSent) as caught:
             await call(open_egress, declared)
@@ -260,7 +173,7 @@ async def test_a_resolver_that_hangs_was_not_sent() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "one.example", "2130706433", "0x7f.1", "localhost", "[::1]"])
 async def test_private_addresses_are_forbidden_and_the_way_out_is_named(server: Server, host: str) -> None:
-    closed = Egress(EgressPolicy.parse("10.0.0.0/8"), _names if host.endswith("example") else None)
+    closed = Egress(EgressPolicy.parse("10.0.0.0/8"), names if host.endswith("example") else None)
     with pytest.raises(CallForbidden, match=r"EGRESS_ALLOW=.*:\d+"):
         await call(closed, spec(server.port, host=host))
     await closed.close()
@@ -286,16 +199,12 @@ async def test_a_name_is_resolved_once_for_a_connection(server: Server) -> None:
     await egress.close()
 
 
-def _redirect(to: str, status: int = 302) -> bytes:
-    return f"HTTP/1.1 {status} Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
-
-
 async def test_redirects_are_followed_for_reading_only(server: Server, egress: Egress) -> None:
-    server.answers = {b"/x": _redirect("/y"), b"/y": _redirect("/z?q=1")}
+    server.answers = {b"/x": redirect("/y"), b"/y": redirect("/z?q=1")}
     assert await call(egress, spec(server.port)) == ToolResult("HTTP 200\n\nok")
     for declared in (spec(server.port, effect="read", method="POST"), spec(server.port, effect="write")):
         assert "Location: /y" in (await call(egress, declared)).content
-    server.answers = {b"/x": _redirect("/x")}
+    server.answers = {b"/x": redirect("/x")}
     assert (await call(egress, spec(server.port))).is_error
 
 
@@ -303,58 +212,26 @@ async def test_redirects_are_followed_for_reading_only(server: Server, egress: E
     "target", ["http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::1]:1/", "file:///etc/passwd"]
 )
 async def test_a_redirect_is_checked_like_a_call(server: Server, egress: Egress, target: str) -> None:
-    server.answers = {b"/x": _redirect(target)}
+    server.answers = {b"/x": redirect(target)}
     with pytest.raises(CallForbidden):
         await call(egress, spec(server.port))
 
 
 async def test_headers_do_not_cross_origins(server: Server, egress: Egress) -> None:
-    server.answers = {b"/x": _redirect(f"http://two.example:{server.port}/y")}
+    server.answers = {b"/x": redirect(f"http://two.example:{server.port}/y")}
     await call(egress, spec(server.port, headers={"Authorization": "Bearer secret"}))
     assert b"secret" in server.heads[0]
     assert b"secret" not in server.heads[1]
     assert f"Host: two.example:{server.port}".encode() in server.heads[1]
 
 
-async def test_secrets_go_to_their_origin_only_and_do_not_come_back(server: Server, egress: Egress) -> None:
-    header: dict[str, Any] = {
-        "headers": {"User-Agent": {"secret": "crm"}, "X-Key": {"secret": "crm", "prefix": "Key "}}
-    }
-    server.answers = {b"/x": _redirect("/y"), b"/y": _redirect(f"http://two.example:{server.port}/z")}
-    server.answer = _body(b"you sent %76alue-of-crm")
-    result = await call(egress, spec(server.port, **header))
-    assert result.content == "HTTP 200\n\nyou sent [secret crm]"
-    assert [head.count(b"value-of-crm") for head in server.heads] == [2, 2, 0]
-    assert b"X-Key: Key value-of-crm\r\n" in server.heads[1]
-
-
-async def test_a_secret_at_the_cut_does_not_come_back(server: Server, egress: Egress) -> None:
-    server.answer = _body(b"x" * 90 + b"value-of-crm" + b"y" * 1000)
-    for limit in (98, 99, 101, 102):
-        result = await call(egress, spec(server.port, max_response_bytes=limit))
-        assert "value-of" not in result.content
-        assert "x" * 90 in result.content
-
-
-async def test_without_its_secret_nothing_is_sent(server: Server, egress: Egress) -> None:
-    result = await call(egress, spec(server.port, headers={"Authorization": {"secret": "other"}}))
-    assert result.is_error
-    assert "secret other, but it does not exist" in result.content
-    assert server.connections == 0
-
-
-def _body(content: bytes, *headers: str) -> bytes:
-    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(content)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
-
-
 async def test_a_long_body_is_cut_and_says_so(server: Server, egress: Egress) -> None:
-    server.answer = _body(b"x" * 5_000_000)
+    server.answer = body(b"x" * 5_000_000)
     result = await call(egress, spec(server.port, max_response_bytes=100))
     assert result.content == f"HTTP 200\n\n{'x' * 100}\n\n[cut: only the first 100 bytes are shown]"
-    server.answer = _body(("ä" * 100).encode(), "Content-Type: text/plain")
+    server.answer = body(("ä" * 100).encode(), "Content-Type: text/plain")
     assert "ä" * 3 in (await call(egress, spec(server.port, max_response_bytes=7))).content
-    server.answer = _body(("ä" * 100).encode())
+    server.answer = body(("ä" * 100).encode())
     assert "[cut" in (await call(egress, spec(server.port, max_response_bytes=7))).content
 
 
@@ -372,9 +249,9 @@ async def test_an_endless_body_ends(server: Server, egress: Egress) -> None:
 @pytest.mark.parametrize("packing", ["gzip", "deflate"])
 async def test_a_packed_body_is_unpacked_up_to_the_limit(server: Server, egress: Egress, packing: str) -> None:
     pack = gzip.compress if packing == "gzip" else zlib.compress
-    server.answer = _body(pack(b"hello"), f"Content-Encoding: {packing}")
+    server.answer = body(pack(b"hello"), f"Content-Encoding: {packing}")
     assert (await call(egress, spec(server.port))).content == "HTTP 200\n\nhello"
-    server.answer = _body(pack(b"\0" * 200_000_000), f"Content-Encoding: {packing}", "Content-Type: text/plain")
+    server.answer = body(pack(b"\0" * 200_000_000), f"Content-Encoding: {packing}", "Content-Type: text/plain")
     before = _peak_memory()
     result = await call(egress, spec(server.port, max_response_bytes=1000, timeout_seconds=5))
     assert "[cut" in result.content
@@ -382,22 +259,22 @@ async def test_a_packed_body_is_unpacked_up_to_the_limit(server: Server, egress:
 
 
 async def test_what_is_no_text_is_named(server: Server, egress: Egress) -> None:
-    server.answer = _body(b"\x89PNG\x00\xff", "Content-Type: image/png")
+    server.answer = body(b"\x89PNG\x00\xff", "Content-Type: image/png")
     assert "no text (image/png)" in (await call(egress, spec(server.port))).content
-    server.answer = _body(b"x", "Content-Encoding: br")
+    server.answer = body(b"x", "Content-Encoding: br")
     assert "'br'" in (await call(egress, spec(server.port))).content
-    server.answer = _body(b"gr\xfc\xdfe\x00", "Content-Type: text/plain; charset=iso-8859-1")
+    server.answer = body(b"gr\xfc\xdfe\x00", "Content-Type: text/plain; charset=iso-8859-1")
     assert (await call(egress, spec(server.port))).content == "HTTP 200\n\ngrüße\ufffd"
 
 
-async def test_the_environment_names_no_proxy(server: Server, egress: Egress, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environmentnames_no_proxy(server: Server, egress: Egress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert not (await call(egress, spec(server.port))).is_error
 
 
 async def test_cookies_are_not_kept(server: Server, egress: Egress) -> None:
-    server.answer = _body(b"x", "Set-Cookie: a=b; Path=/")
+    server.answer = body(b"x", "Set-Cookie: a=b; Path=/")
     for _ in range(2):
         await call(egress, spec(server.port))
     assert b"a=b" not in server.heads[-1]
