@@ -29,10 +29,14 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,12
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f/\\]+$")]
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+# An artifact comes back under the media type that it was sent with.
+_ANY: dict[str, Any] = {"*/*": {}}
 _CONTENT_HEADERS = {
     "ETag": {**_TEXT, "description": "the content's SHA-256, in quotes"},
     "Accept-Ranges": {"schema": {"type": "string", "enum": ["bytes"]}},
     "Content-Disposition": {**_TEXT, "description": "attachment, with the artifact's name"},
+    "X-Content-Type-Options": {"schema": {"type": "string", "enum": ["nosniff"]}},
+    "Cache-Control": _TEXT,
 }
 _RANGE_HEADER = {"Content-Range": _TEXT}
 
@@ -76,8 +80,8 @@ async def get_artifact(call: AnyCall, artifact_id: UUID) -> Response:
     "/artifacts/{artifact_id}/content",
     response_class=Response,
     responses={
-        200: {"content": _BINARY, "headers": _CONTENT_HEADERS, "description": "The content, of its own media type"},
-        206: {"content": _BINARY, "headers": {**_CONTENT_HEADERS, **_RANGE_HEADER}, "description": "The part wanted"},
+        200: {"content": _ANY, "headers": _CONTENT_HEADERS, "description": "The content, of its own media type"},
+        206: {"content": _ANY, "headers": {**_CONTENT_HEADERS, **_RANGE_HEADER}, "description": "The part wanted"},
         304: {"headers": {"ETag": _TEXT}, "description": "The content that If-None-Match names"},
         **problems("not_found", "range_not_satisfiable"),
     },

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRouter
@@ -33,6 +34,14 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def test_the_document_in_docs_is_of_this_code(app: FastAPI) -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == text(app), "run `python -m services.api.openapi`"
+
+
+async def test_the_document_is_served(app: FastAPI) -> None:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        for _ in range(2):
+            answer = await client.get("/openapi.json")
+            assert (answer.status_code, answer.text) == (200, text(app))
 
 
 def test_the_document_is_valid(app: FastAPI) -> None:
