@@ -24,6 +24,7 @@ LINES = "application/jsonl"
 _LINES: dict[str, Any] = {
     LINES: {"schema": {"type": "string", "description": "one entry, as in the list, to a line"}},
 }
+_DOWNLOADED = {name: {"schema": {"type": "string"}} for name in ("Content-Disposition", "Cache-Control")}
 
 
 @router.get("", response_model=AuditPage)
@@ -49,7 +50,11 @@ async def get_audit_head(call: AnyCall) -> Response:
     return json_response(head_json(await audit.get_head(call.services.database, call.tenant_id)))
 
 
-@router.get("/export", response_class=Response, responses={200: {"content": _LINES, "description": "JSON lines"}})
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={200: {"content": _LINES, "description": "JSON lines", "headers": _DOWNLOADED}},
+)
 async def export_audit_log(
     call: AnyCall, after: Annotated[int, Query(ge=0, le=2**53, description="seq of the last entry already there")] = 0
 ) -> Response:
