@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 
 import uvicorn
 
+from deploy.embedded.administration import ADMIN
 from deploy.embedded.issuer_app import make_app
 from deploy.embedded.ports import LOOPBACK, Ports
 from deploy.embedded.realm import KEYS_PATH, TOKEN_PATH, issuer_at
-from deploy.embedded.state import StateDirectory, read_json, write_json
+from deploy.embedded.registrations import PROVISIONER, PROVISIONER_SECRET, Clients
+from deploy.embedded.state import StateDirectory
 from deploy.embedded.tokens import AUDIENCE, TokenSigner
 from deploy.embedded.users import Users
 
@@ -35,7 +36,7 @@ class Issuer:
         return TokenSigner(self._state, self.url)
 
     def start(self) -> None:
-        app = make_app(self.signer, clients(self._state), Users(self._state), f"http://{self.address}")
+        app = make_app(self.signer, Clients(self._state), Users(self._state), f"http://{self.address}")
         config = uvicorn.Config(app, LOOPBACK, self._port, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="issuer", daemon=True)
@@ -50,23 +51,12 @@ class Issuer:
             self._thread.join(2)
 
     def environment(self) -> dict[str, str]:
+        self._state.secret(PROVISIONER_SECRET)
         return {
             "OIDC_ISSUER": self.url,
             "OIDC_JWKS_URL": f"http://{LOOPBACK}:{self._port}{KEYS_PATH}",
             "OIDC_AUDIENCE": AUDIENCE,
+            "KEYCLOAK_ADMIN_URL": f"http://{self.address}{ADMIN}",
+            "KEYCLOAK_PROVISIONER_ID": PROVISIONER,
+            "KEYCLOAK_PROVISIONER_SECRET_FILE": str(self._state.path / "secrets" / PROVISIONER_SECRET),
         }
-
-
-def clients(state: StateDirectory) -> dict[str, dict[str, str]]:
-    """The clients that may ask for tokens, by id: secret, role and tenant; kept in the state directory."""
-    path = state.path / "secrets/clients.json"
-    stored = read_json(path)
-    if isinstance(stored, dict):
-        return stored
-    made = {
-        "platform-admin": {"secret": secrets.token_urlsafe(24), "role": "admin"},
-        "demo-operator": {"secret": secrets.token_urlsafe(24), "role": "operator", "tenant": "demo"},
-        "demo-user": {"secret": secrets.token_urlsafe(24), "role": "user", "tenant": "demo"},
-    }
-    write_json(path, made)
-    return made

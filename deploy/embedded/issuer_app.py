@@ -8,7 +8,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from deploy.embedded import realm
+from deploy.embedded.administration import Administration
 from deploy.embedded.confirmation import Confirmation
+from deploy.embedded.registrations import Clients
 from deploy.embedded.sessions import Sessions
 from deploy.embedded.token_endpoint import DEVICE_GRANT, TokenEndpoint
 from deploy.embedded.tokens import TokenSigner
@@ -17,11 +19,12 @@ from deploy.embedded.users import Users
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-def make_app(signer: TokenSigner, clients: dict[str, dict[str, str]], users: Users, server: str) -> Starlette:
+def make_app(signer: TokenSigner, clients: Clients, users: Users, server: str) -> Starlette:
     """The application; `server` is its own address, `clients` are those that have a secret."""
     sessions = Sessions()
     tokens = TokenEndpoint(signer, clients, users, sessions, server)
     pages = Confirmation(users, sessions)
+    administration = Administration(signer, clients, users, sessions)
 
     async def discover(request: Request) -> Response:
         return JSONResponse(discovery(signer.issuer, server), headers=NO_STORE)
@@ -40,6 +43,7 @@ def make_app(signer: TokenSigner, clients: dict[str, dict[str, str]], users: Use
             Route(realm.CONFIRM_PATH, pages.answer_device, methods=["POST"]),
             Route(realm.AUTHORIZE_PATH, pages.show_authorization, methods=["GET"]),
             Route(realm.AUTHORIZE_PATH, pages.answer_authorization, methods=["POST"]),
+            *administration.routes(),
         ]
     )
 

@@ -21,7 +21,7 @@ MIGRATION_SECONDS = 600
 SECRETS_KEYS = "secrets/keys-of-secrets"
 # Our modules are found where they are installed, whatever the current directory holds.
 PYTHON = (sys.executable, "-P", "-m")
-SERVER_FAMILIES = ("DATABASE_", "REDIS_", "TEMPORAL_", "S3_", "OIDC_")
+SERVER_FAMILIES = ("DATABASE_", "REDIS_", "TEMPORAL_", "S3_", "OIDC_", "KEYCLOAK_")
 
 
 def program_environment(outside: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:

@@ -85,7 +85,8 @@ def choose_servers(state: StateDirectory, ports: Ports, environment: Mapping[str
         if not environment.get(variable):
             return make(state, ports)
         family = variable.split("_")[0] + "_"
-        given.update({key: value for key, value in environment.items() if key.startswith(family)})
+        families = (family, "KEYCLOAK_") if family == "OIDC_" else (family,)
+        given.update({key: value for key, value in environment.items() if key.startswith(families)})
         # What stands before an @ is nobody's business, and may be a password that should not be there.
         outside.append(Outside(name, environment[variable].rpartition("@")[2]))
         return None

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from deploy.embedded.forms import read_form
 from deploy.embedded.realm import CLI_CLIENT, CONFIRM_PATH
+from deploy.embedded.registrations import Clients
 from deploy.embedded.sessions import (
     DEVICE_SECONDS,
     POLL_SECONDS,
@@ -35,9 +36,7 @@ Form = dict[str, str]
 class TokenEndpoint:
     """Answers as Keycloak does; the only public client is the command line's."""
 
-    def __init__(
-        self, signer: TokenSigner, clients: dict[str, dict[str, str]], users: Users, sessions: Sessions, server: str
-    ) -> None:
+    def __init__(self, signer: TokenSigner, clients: Clients, users: Users, sessions: Sessions, server: str) -> None:
         self._signer = signer
         self._clients = clients
         self._users = users
@@ -91,11 +90,18 @@ class TokenEndpoint:
 
     def _give_to_client(self, form: Form, request: Request) -> Response:
         client, secret = _basic(request) or (form.get("client_id", ""), form.get("client_secret", ""))
-        known = self._clients.get(client)
+        known = self._clients.find(client)
         if known is None or not secrets.compare_digest(known["secret"].encode(), secret.encode()):
             return _refuse("unauthorized_client", "Invalid client or Invalid client credentials", 401)
+        claims = {"client_id": client}
+        if "audience" in known:
+            claims["aud"] = known["audience"]
         token = self._signer.mint(
-            role=known["role"], tenant=known.get("tenant"), subject=f"service-account-{client}", client=client
+            role=known.get("role"),
+            tenant=known.get("tenant"),
+            subject=f"service-account-{client}",
+            client=client,
+            claims=claims,
         )
         return _answer({**_issued(token, "profile email"), "refresh_expires_in": 0})
 

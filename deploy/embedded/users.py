@@ -25,6 +25,10 @@ class User:
     email: str | None = None
     enabled: bool = True
     digest: str | None = None
+    temporary: bool = False  # the password was given by somebody else, and was not used yet
+    first_name: str | None = None
+    last_name: str | None = None
+    created_ms: int = 0
 
     def with_password(self, password: str) -> User:
         salt = secrets.token_hex(16)
@@ -69,6 +73,9 @@ class Users:
         else:
             salt, _, digest = user.digest.partition(":")
             good = secrets.compare_digest(_digest(salt, password), digest)
+        if good and user.temporary:
+            user = replace(user, temporary=False)
+            self.keep(user)
         return user if good else None
 
     def _store(self) -> None:

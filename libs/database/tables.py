@@ -351,6 +351,7 @@ service_accounts = Table(
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("client_id", Text),  # the `azp` of its tokens; null until its client is there
+    Column("manage_key", Text),  # id of the key that it is sealed with
     Column("manage_token", LargeBinary),  # what changes its client at Keycloak, encrypted
     Column("status", Text, nullable=False, server_default=text("'creating'")),
     _time("rotated_at"),

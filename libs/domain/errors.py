@@ -51,6 +51,10 @@ class NoPromotedVersion(Conflict):
     code = "no_promoted_version"
 
 
+class ProvisioningNotConfigured(Conflict):
+    code = "provisioning_not_configured"
+
+
 class TenantSuspended(Forbidden):
     code = "tenant_suspended"
 

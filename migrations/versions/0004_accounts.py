@@ -41,6 +41,7 @@ TABLES = (
         name text NOT NULL,
         role text NOT NULL,
         client_id text,
+        manage_key text,
         manage_token bytea,
         status text DEFAULT 'creating' NOT NULL,
         rotated_at timestamptz,

@@ -11,7 +11,19 @@ from starlette.responses import Response
 
 from services.api import openapi, problems
 from services.api.observing import Observing
-from services.api.routes import agents, artifacts, audit, events, plans, runs, secrets, system, tenants, users
+from services.api.routes import (
+    agents,
+    artifacts,
+    audit,
+    events,
+    plans,
+    runs,
+    secrets,
+    service_accounts,
+    system,
+    tenants,
+    users,
+)
 from services.api.services import LifespanState
 from services.api.version import VERSION
 
@@ -20,7 +32,7 @@ Errors are `application/problem+json` with a stable `code`. A body may have 1 Mi
 # Routes are tried in order, so what is asked most stands first.
 ROUTERS = (
     events.router, runs.router, agents.router, artifacts.router, tenants.router, users.router, plans.router,
-    secrets.router, audit.router, system.router,
+    audit.router, secrets.router, service_accounts.router, system.router,
 )  # fmt: skip
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]

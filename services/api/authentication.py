@@ -33,6 +33,7 @@ class Identity(NamedTuple):
     tenant: str | None
     expires_at: float
     client: str | None = None  # `azp`: whom the token was given to
+    of_client: bool = False  # the client is the subject: nobody has signed in
 
 
 class TokenRefused(Exception):
@@ -118,8 +119,10 @@ class TokenVerifier:
             raise TokenRefused("it names no subject")
         if tenant is not None and not isinstance(tenant, str):
             raise TokenRefused("its tenant_id is not a text")
-        client = claims.get("azp")
-        return Identity(subject, _roles(claims), tenant, expires_at, client if isinstance(client, str) else None)
+        client = claims.get("azp") if isinstance(claims.get("azp"), str) else None
+        # Keycloak names the client so in tokens of client credentials only; a person's token has a session.
+        of_client = client is not None and claims.get("client_id") == client and "sid" not in claims
+        return Identity(subject, _roles(claims), tenant, expires_at, client, of_client)
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from libs.clients.event_stream import EventStream
+from libs.clients.keycloak import Keycloak
 from libs.clients.object_store import ObjectStore
 from libs.clients.sealing import KeyRing
 from libs.clients.temporal import Temporal
@@ -64,6 +65,8 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
             await services.starts.close()
             await services.stream.close()
             await keys.close()
+            if services.keycloak:
+                await services.keycloak.close()
             await services.database.close()
 
     return run
@@ -93,6 +96,8 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         denials=Denials(database),
         sources=Sources(parse_networks(settings.trusted_proxies)),
         secrets_keys=KeyRing.parse(settings.secrets_keys),
+        issuer=settings.oidc_issuer,
+        keycloak=Keycloak.open(settings),
     )
 
 

@@ -32,6 +32,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "run_finished": (409, "The run has finished"),
     "agent_archived": (409, "The agent is archived"),
     "no_promoted_version": (409, "The agent has no promoted version"),
+    "provisioning_not_configured": (409, "Users and service accounts are not managed from here"),
     "idempotency_key_in_use": (409, "The first request with this key is still running"),
     "payload_too_large": (413, "The request is too large"),
     "unsupported_media_type": (415, "The media type is not supported"),

@@ -17,6 +17,13 @@ ROLES: dict[str, frozenset[str]] = {
     "get_tenant": PLATFORM | OPERATORS,  # an operator its own
     "update_tenant": PLATFORM,
     "delete_tenant": PLATFORM,
+    "invite_user": OPERATORS,
+    "list_users": OPERATORS,
+    "remove_user": OPERATORS,
+    "create_service_account": OPERATORS,
+    "list_service_accounts": OPERATORS,
+    "rotate_service_account": OPERATORS,
+    "delete_service_account": OPERATORS,
     "block_user": PLATFORM | OPERATORS,  # an operator in its tenant, an administrator among administrators
     "unblock_user": PLATFORM | OPERATORS,
     "list_blocks": PLATFORM | OPERATORS,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from libs.clients.event_stream import EventStream
+from libs.clients.keycloak import Keycloak
 from libs.clients.object_store import ObjectStore
 from libs.clients.sealing import KeyRing
 from libs.database.engine import Database
@@ -35,6 +36,8 @@ class Services:
     denials: Denials
     sources: Sources
     secrets_keys: KeyRing | None = None
+    issuer: str = ""
+    keycloak: Keycloak | None = None  # None: users and service accounts are made at the issuer itself
 
 
 class LifespanState(TypedDict):

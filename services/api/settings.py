@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from libs.settings.database import DatabaseSettings
+from libs.settings.keycloak import KeycloakSettings
 from libs.settings.object_store import ObjectStoreSettings
-from libs.settings.oidc import OidcSettings
 from libs.settings.redis import RedisSettings
 from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
@@ -14,7 +14,7 @@ from services.api.sources import parse_networks
 
 
 class ApiSettings(
-    DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, OidcSettings, SecretsSettings
+    DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, KeycloakSettings, SecretsSettings
 ):
     """The control plane and everything it speaks to."""
 

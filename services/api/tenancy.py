@@ -11,8 +11,9 @@ import time
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.database import blocked_subjects, plans, tenants
+from libs.database import blocked_subjects, plans, service_accounts, tenants
 from libs.database.engine import PLATFORM, Database
+from libs.database.service_accounts import BoundRow
 from libs.database.tenants import TenantRow
 from libs.domain.errors import Forbidden, TenantSuspended
 from libs.domain.plans import Plan
@@ -33,12 +34,13 @@ class Known(NamedTuple):
 
 
 class Tenancy:
-    """Tenants by id or slug, with their blocked subjects."""
+    """Tenants by id or slug, with their blocked subjects; and service accounts by client."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Known] = {}
         self._plans: dict[UUID, Plan] = {}
+        self._bound: dict[str, tuple[float, BoundRow | None]] = {}
 
     async def resolve(self, claim: str, subject: str) -> TenantRow:
         """The tenant of a claim.
@@ -67,9 +69,22 @@ class Tenancy:
         """What a tenant that was just resolved may use."""
         return self._plans.get(tenant_id)
 
+    async def account(self, client: str) -> BoundRow | None:
+        """For which tenant and in which role a client of the issuer acts, if it is a service account's."""
+        known = self._bound.get(client)
+        if known is None or known[0] < time.monotonic():
+            until = time.monotonic() + BELIEVED_SECONDS
+            async with self._database.maintenance() as connection:
+                known = until, await service_accounts.bound(connection, client)
+            if len(self._bound) >= REMEMBERED:
+                self._bound.clear()
+            self._bound[client] = known
+        return known[1]
+
     def forget(self) -> None:
-        """Believe nothing any longer; somebody changed a tenant or a plan here."""
+        """Believe nothing any longer; somebody changed a tenant, a plan or an account here."""
         self._known.clear()
+        self._bound.clear()
 
     async def _look(self, claim: str) -> Known:
         known = self._known.get(claim)

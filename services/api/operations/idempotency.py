@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -30,6 +31,37 @@ async def answer_once(database: Database, caller: Caller, key: Key | None, work:
         answer = await work(connection)
         await idempotency.record(connection, key, answer.status, answer.location, answer.body)
         return answer
+
+
+async def answer_once_outside(
+    database: Database,
+    caller: Caller,
+    key: Key | None,
+    work: Callable[[], Awaitable[Answer]],
+    kept: Callable[[str], str],
+) -> Answer:
+    """The same for work that speaks to other servers, outside of any transaction; `kept` takes secrets out of its body.
+
+    A request that fails frees its key: repeating it goes on where it stood.
+    """
+    if key is None:
+        return await work()
+    async with database.tenant(caller.tenant_id) as connection:
+        if not await idempotency.claim(connection, key):
+            return await replay(connection, key)
+    try:
+        answer = await work()
+        async with database.tenant(caller.tenant_id) as connection:
+            await idempotency.record(connection, key, answer.status, answer.location, kept(answer.body))
+    except BaseException:
+        await asyncio.shield(_release(database, key))
+        raise
+    return answer
+
+
+async def _release(database: Database, key: Key) -> None:
+    async with database.tenant(key.tenant_id) as connection:
+        await idempotency.release(connection, key)
 
 
 async def replay(connection: AsyncConnection, key: Key) -> Answer:

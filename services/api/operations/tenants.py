@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.database import audit, tenants
 from libs.database.engine import PLATFORM, Database
 from libs.database.tenants import NoSuchPlan, TenantRow
-from libs.domain.errors import Conflict, Flaw, Forbidden, InvalidRequest, NotFound
+from libs.domain.errors import Conflict, DomainProblem, Flaw, Forbidden, InvalidRequest, NotFound
 from libs.domain.plans import DEFAULT
 from services.api.answers import Answer
 from services.api.callers import Caller
@@ -24,27 +24,37 @@ RUNS_AT_ONCE = 500
 
 async def create_tenant(call: Call, wanted: TenantCreate) -> Answer:
     """The row is written behind the new tenant's own wall."""
+    check_names(wanted)
+
+    async def work(connection: AsyncConnection) -> Answer:
+        row = await add_tenant(connection, call, wanted)
+        if row is None:
+            raise Conflict(f"A tenant with the slug {wanted.slug} or with this id exists already.")
+        await tenants.enter(connection, call.tenant_id)
+        return Answer(201, tenant_json(row), f"/v1/tenants/{row.id}")
+
+    return await answer_once(call.services.database, call.caller, call.key, work)
+
+
+def check_names(wanted: TenantCreate) -> None:
+    """Raises `InvalidRequest` for an id or a slug that would be taken for another's."""
     if wanted.id == PLATFORM:
         raise InvalidRequest("The nil UUID is not a tenant's id.")
     if isinstance(parse_tenant(wanted.slug), UUID):
         raise InvalidRequest("A slug must not look like an id.", (Flaw("/slug", "looks like an id"),))
 
-    async def work(connection: AsyncConnection) -> Answer:
-        tenant_id = wanted.id or await tenants.new_id(connection)
-        await tenants.enter(connection, tenant_id)
-        try:
-            row = await tenants.add(
-                connection, tenant_id, wanted.slug, wanted.name or wanted.slug, wanted.plan or DEFAULT
-            )
-        except NoSuchPlan:
-            raise _no_plan(wanted.plan) from None
-        if row is None:
-            raise Conflict(f"A tenant with the slug {wanted.slug} or with this id exists already.")
-        await _note(connection, call, "create_tenant", row, None)
-        await tenants.enter(connection, call.tenant_id)
-        return Answer(201, tenant_json(row), f"/v1/tenants/{row.id}")
 
-    return await answer_once(call.services.database, call.caller, call.key, work)
+async def add_tenant(connection: AsyncConnection, call: Call, wanted: TenantCreate) -> TenantRow | None:
+    """Add the row and stay behind the new tenant's wall; None when its slug or id is taken."""
+    tenant_id = wanted.id or await tenants.new_id(connection)
+    await tenants.enter(connection, tenant_id)
+    try:
+        row = await tenants.add(connection, tenant_id, wanted.slug, wanted.name or wanted.slug, wanted.plan or DEFAULT)
+    except NoSuchPlan:
+        raise _no_plan(wanted.plan) from None
+    if row is not None:
+        await _note(connection, call, "create_tenant", row, None)
+    return row
 
 
 async def list_tenants(database: Database, before: UUID | None, limit: int) -> list[TenantRow]:
@@ -54,7 +64,7 @@ async def list_tenants(database: Database, before: UUID | None, limit: int) -> l
 
 async def get_tenant(database: Database, caller: Caller, name: str) -> TenantRow:
     """Any tenant for an administrator, its own for an operator."""
-    row = await _find(database, name)
+    row = await find_tenant(database, name)
     if not caller.roles & ADMINISTRATORS and row.id != caller.tenant_id:
         raise Forbidden("You may see your own tenant only.")
     return row
@@ -63,7 +73,7 @@ async def get_tenant(database: Database, caller: Caller, name: str) -> TenantRow
 async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRow:
     """Rename, change the plan, suspend or let work again; live runs of the tenant are made to look."""
     database = call.services.database
-    found = await _find(database, name)
+    found = await find_tenant(database, name)
     async with database.tenant(found.id) as connection:
         before = await tenants.lock(connection, found.id)
         try:
@@ -85,7 +95,7 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
 async def delete_tenant(call: Call, name: str) -> TenantRow:
     """Refuse everything of the tenant from now on; what it has is erased behind the answer."""
     database = call.services.database
-    found = await _find(database, name)
+    found = await find_tenant(database, name)
     async with database.tenant(found.id) as connection:
         before = await tenants.lock(connection, found.id)
         row = await tenants.mark_deleting(connection, found.id)
@@ -119,14 +129,14 @@ def _no_plan(slug: str | None) -> InvalidRequest:
     return InvalidRequest(f"There is no plan {slug}. Make it first.", (Flaw("/plan", "there is no such plan"),))
 
 
-async def _find(database: Database, name: str) -> TenantRow:
+async def find_tenant(database: Database, name: str, missing: DomainProblem | None = None) -> TenantRow:
     wanted = parse_tenant(name)
     row = None
     if wanted is not None:
         async with database.maintenance() as connection:
             row = await tenants.find(connection, wanted)
     if row is None:
-        raise NotFound("There is no tenant with this id or slug.")
+        raise missing or NotFound("There is no tenant with this id or slug.")
     return row
 
 

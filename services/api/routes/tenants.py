@@ -10,10 +10,10 @@ from starlette.responses import Response
 from services.api.answers import json_response
 from services.api.dependencies import AnyCall, Cursor, KeyedCall, Limit
 from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN, problems
-from services.api.operations import tenants
+from services.api.operations import founding, tenants
 from services.api.route import GuardedRoute
 from services.api.schemas.shared import page_json
-from services.api.schemas.tenants import TenantCreate, TenantPage, TenantRead, TenantUpdate, tenant_json
+from services.api.schemas.tenants import TenantCreate, TenantMade, TenantPage, TenantRead, TenantUpdate, tenant_json
 
 router = APIRouter(
     prefix="/v1/tenants", tags=["tenants"], route_class=GuardedRoute, responses=problems(*ALWAYS, *TOKEN)
@@ -24,13 +24,15 @@ Name = Annotated[str, Path(description="id or slug", max_length=100)]
 @router.post(
     "",
     status_code=201,
-    response_model=TenantRead,
+    response_model=TenantMade,
     responses={
         201: {"headers": {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}},
-        **problems(*ALWAYS, *KEYED, *BODY, "conflict"),
+        **problems(*ALWAYS, *KEYED, *BODY, "conflict", "provisioning_not_configured"),
     },
 )
 async def create_tenant(call: KeyedCall, body: TenantCreate) -> Response:
+    if body.operator is not None:
+        return (await founding.found_tenant(call, body, body.operator)).response()
     return (await tenants.create_tenant(call, body)).response()
 
 

@@ -1,4 +1,4 @@
-"""Routes of users: who is kept out."""
+"""Routes of users: who there is in a tenant, and who is kept out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,60 @@ from starlette.responses import Response
 
 from services.api.answers import json_response
 from services.api.dependencies import AnyCall, KeyedCall, Limit
-from services.api.openapi import ALWAYS, BODY, KEYED, REPLAYED, TOKEN, problems
-from services.api.operations import blocks
+from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN, problems
+from services.api.operations import blocks, users
 from services.api.route import GuardedRoute
-from services.api.schemas.shared import page_json
-from services.api.schemas.users import SUBJECT, BlockCreate, BlockPage, BlockRead, block_json
+from services.api.schemas.shared import page_json, to_json
+from services.api.schemas.users import (
+    SUBJECT,
+    BlockCreate,
+    BlockPage,
+    BlockRead,
+    UserInvite,
+    UserInvited,
+    UserPage,
+    block_json,
+)
 
 router = APIRouter(prefix="/v1", tags=["users"], route_class=GuardedRoute, responses=problems(*ALWAYS, *TOKEN))
 Subject = Annotated[str, Path(description="the `sub` of the user's tokens", pattern=SUBJECT)]
 AfterSubject = Annotated[str | None, Query(description="`next_cursor` of the page before", pattern=SUBJECT)]
 DONE: dict[int | str, dict[str, Any]] = {200: {"headers": {"Idempotency-Replayed": REPLAYED}}}
+
+
+@router.post(
+    "/users",
+    status_code=201,
+    response_model=UserInvited,
+    responses={
+        201: {"headers": {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}},
+        **problems(*ALWAYS, *KEYED, *BODY, "conflict", "provisioning_not_configured"),
+    },
+)
+async def invite_user(call: KeyedCall, body: UserInvite) -> Response:
+    """Make a user at the issuer, with a temporary password that is shown once."""
+    return (await users.invite_user(call, body)).response()
+
+
+@router.get("/users", response_model=UserPage, responses=problems(*ALWAYS, "provisioning_not_configured"))
+async def list_users(
+    call: AnyCall,
+    limit: Annotated[int, Query(ge=1, le=100, description="items per page, at most: some pages are shorter")] = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=20)] = None,
+) -> Response:
+    found, more = await users.list_users(call.services, call.caller, cursor, limit)
+    return json_response(page_json((to_json(fields) for fields in found), more))
+
+
+@router.delete(
+    "/users/{user}",
+    status_code=204,
+    responses=problems(*ALWAYS, "not_found", "conflict", "provisioning_not_configured"),
+)
+async def remove_user(call: AnyCall, user: Subject) -> Response:
+    """Block the user here, within a second on every replica, and disable it at the issuer."""
+    await users.remove_user(call.services, call.caller, user)
+    return Response(status_code=204)
 
 
 @router.post(

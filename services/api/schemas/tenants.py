@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from libs.database.tenants import TenantRow
 from services.api.schemas.shared import Answered, Sent, Slug, Text, rfc3339, to_json
+from services.api.schemas.users import OperatorInvite, UserInvited
 
 TenantStatus = Literal["active", "suspended"]
 TenantState = Literal["active", "suspended", "deleting"]
@@ -21,6 +22,11 @@ class TenantCreate(Sent):
     name: Name | None = Field(default=None, description="default: the slug")
     plan: Slug | None = Field(default=None, description="default: `default`")
     id: UUID | None = Field(default=None, description="default: a new one; given, where an identity provider knows it")
+
+    operator: OperatorInvite | None = Field(
+        default=None,
+        description="its first operator, made at the issuer too; repeat the request after a failure: it goes on",
+    )
 
 
 class TenantUpdate(Sent):
@@ -36,6 +42,10 @@ class TenantRead(Answered):
     status: TenantState
     plan: str = Field(description="slug of its plan")
     created_at: datetime
+
+
+class TenantMade(TenantRead):
+    operator: UserInvited | None = Field(default=None, description="when one was asked for")
 
 
 class TenantPage(Answered):

@@ -14,6 +14,7 @@ from jose import jwt
 from deploy.embedded import sessions as sessions_module
 from deploy.embedded.issuer_app import make_app
 from deploy.embedded.realm import AUTHORIZE_PATH, CLI_CLIENT, CONFIRM_PATH, DEVICE_PATH, REVOKE_PATH, TOKEN_PATH
+from deploy.embedded.registrations import Clients
 from deploy.embedded.sessions import challenge_of
 from deploy.embedded.state import StateDirectory
 from deploy.embedded.token_endpoint import DEVICE_GRANT
@@ -39,9 +40,11 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> TokenSigner:
 
 
 @pytest.fixture
-async def http(users: Users, signer: TokenSigner, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+async def http(
+    users: Users, signer: TokenSigner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setattr(sessions_module, "POLL_SECONDS", 0)
-    app = make_app(signer, {}, users, SERVER)
+    app = make_app(signer, Clients(StateDirectory(tmp_path / "state")), users, SERVER)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SERVER) as client:
         yield client
 

@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from deploy.embedded.failures import UnknownRole
 from deploy.embedded.issuer_app import make_app
 from deploy.embedded.realm import DISCOVERY_PATH, KEYS_PATH, TOKEN_PATH, issuer_at
-from deploy.embedded.state import StateDirectory
+from deploy.embedded.registrations import Clients
+from deploy.embedded.state import StateDirectory, write_json
 from deploy.embedded.tokens import AUDIENCE, TokenSigner
 from deploy.embedded.users import Users
 
@@ -92,7 +93,8 @@ async def ask(app: Starlette, method: str, path: str, body: bytes = b"", **heade
 @pytest.fixture
 def app(signer: TokenSigner, state: StateDirectory) -> Starlette:
     known = {"demo-operator": {"secret": "s3cret", "role": "operator", "tenant": "demo"}}
-    return make_app(signer, known, Users(state), "http://127.0.0.1:15000")
+    write_json(state.path / "secrets/clients.json", known)
+    return make_app(signer, Clients(state), Users(state), "http://127.0.0.1:15000")
 
 
 async def test_discovery_leads_to_the_keys(app: Starlette, signer: TokenSigner) -> None:
