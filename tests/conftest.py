@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.groups", "tests.fixtures.stack", "tests.fixtures.platform"]
+pytest_plugins = ["tests.fixtures.groups", "tests.fixtures.secrecy", "tests.fixtures.stack", "tests.fixtures.platform"]
