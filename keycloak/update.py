@@ -112,7 +112,8 @@ def _client(admin: Admin, realm: str, wanted: dict[str, Any]) -> list[str]:
     if attributes:
         changed["attributes"] = {**current["attributes"], **attributes}
     if changed:
-        admin.put(f"/{realm}/clients/{current['id']}", {"clientId": name, **changed})
+        # Whole: of a part, Keycloak makes up the rest (origins from redirect addresses).
+        admin.put(f"/{realm}/clients/{current['id']}", {**current, **changed})
     said = [f"client {name}: {key} set right" for key in changed]
     known = {mapper["name"] for mapper in current.get("protocolMappers", [])}
     for mapper in wanted.get("protocolMappers", []):

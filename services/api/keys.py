@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
+from collections import deque
 from typing import Any
 
 import httpx
@@ -15,9 +16,13 @@ from libs.settings.oidc import OidcSettings
 
 logger = logging.getLogger(__name__)
 
-REFRESH_SECONDS = 300.0
+REFRESH_SECONDS = 300.0  # how long a withdrawn key can be believed
 RETRY_SECONDS = 2.0  # while there are no keys at all
-UNKNOWN_KEY_SECONDS = 10.0  # at most one fetch in so long because of key ids that nobody knows
+AWAY_SECONDS = 10.0  # while the issuer is away and the keys from before are used
+# Fetches because of key ids that nobody knows: a few soon after each other, so that a rotated key is found at once also
+# when somebody has just sent nonsense; under a flood of nonsense one in so many seconds.
+UNKNOWN_KEY_BURST, BURST_SECONDS, UNKNOWN_KEY_PAUSE = 5, 45.0, 1.0
+UNKNOWN_KEY_SECONDS = 9.0
 FETCH_SECONDS = 3.0
 MAX_BYTES = 1_048_576
 
@@ -33,7 +38,7 @@ class KeySet:
         self._client = client or httpx.AsyncClient(verify=verify, timeout=FETCH_SECONDS, trust_env=False)
         self._keys: dict[str, Key] = {}
         self._fetching: asyncio.Task[None] | None = None
-        self._refetched_at = float("-inf")
+        self._refetched: deque[float] = deque(maxlen=UNKNOWN_KEY_BURST)
         self._failure: str | None = "they were not fetched yet"
 
     @property
@@ -64,17 +69,29 @@ class KeySet:
         """Fetch until cancelled."""
         while True:
             await self._fetch_once()
-            await asyncio.sleep(REFRESH_SECONDS if self._keys else RETRY_SECONDS)
+            kept = AWAY_SECONDS if self._failure else REFRESH_SECONDS
+            await asyncio.sleep(kept if self._keys else RETRY_SECONDS)
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def _refetch(self) -> None:
-        pause = UNKNOWN_KEY_SECONDS if self._keys else RETRY_SECONDS
-        if self._fetching is None and time.monotonic() - self._refetched_at < pause:
+        if self._fetching is None and not self._may_refetch():
             return
-        self._refetched_at = time.monotonic()
         await self._fetch_once()
+
+    def _may_refetch(self) -> bool:
+        """Take one of the fetches that unknown key ids may cause."""
+        now = time.monotonic()
+        since = now - self._refetched[-1] if self._refetched else float("inf")
+        if self._keys:
+            calm = len(self._refetched) < UNKNOWN_KEY_BURST or now - self._refetched[0] >= BURST_SECONDS
+            allowed = since >= (UNKNOWN_KEY_PAUSE if calm else UNKNOWN_KEY_SECONDS)
+        else:
+            allowed = since >= RETRY_SECONDS
+        if allowed:
+            self._refetched.append(now)
+        return allowed
 
     async def _fetch_once(self) -> None:
         """One fetch at a time; whoever comes meanwhile waits for it."""
@@ -98,12 +115,9 @@ class KeySet:
             self._failure = f"the last fetch failed: {type(error).__name__}"
             logger.warning("the issuer's keys could not be fetched: %s", type(error).__name__)
             return
-        if not found:
-            self._failure = "the issuer published no key that signs RS256"
-            return
-        # Unchanged keys stay the same objects, by which cached tokens are known.
+        # Unchanged keys stay the same objects, by which cached tokens are known. An empty set withdraws them all.
         self._keys = {key_id: _same(self._keys.get(key_id), key) for key_id, key in found.items()}
-        self._failure = None
+        self._failure = None if found else "the issuer publishes no key that signs RS256"
 
 
 def _same(old: Key | None, new: Key) -> Key:

@@ -9,6 +9,8 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -40,6 +42,10 @@ class Signer:
         numbers = key.public_key().public_numbers()
         self.public = {"kid": key_id, "kty": "RSA", "use": "sig", "alg": "RS256"}
         self.public |= {"n": number(numbers.n), "e": number(numbers.e)}
+
+    @cached_property
+    def token(self) -> str:
+        return self.sign(claims())
 
     def sign(self, claims: dict[str, Any], headers: dict[str, Any] | None = None) -> str:
         return str(jwt.encode(claims, self.pem, algorithm="RS256", headers={"kid": self.key_id, **(headers or {})}))
@@ -221,19 +227,74 @@ def test_a_remembered_token_ends_with_its_time_and_with_its_key(monkeypatch: pyt
         identify(long, verifier)
 
 
-def test_an_unknown_key_is_fetched_at_a_limited_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    issuer, second = Issuer(SIGNER.public), Signer("k2")
+class Clock:
+    """Time as the key set sees it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("services.api.keys.time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+def believed(signer: Signer, verifier: TokenVerifier) -> bool:
+    try:
+        return identify(signer.token, verifier).subject == "ada"
+    except Unauthenticated:
+        return False
+
+
+def test_a_rotated_key_is_believed_within_two_seconds_of_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, issuer, second = Clock(monkeypatch), Issuer(SIGNER.public), Signer("k2")
     verifier = issuer.verifier()
-    identify(SIGNER.sign(claims()), verifier)
-    assert issuer.asked == 1
+    assert believed(SIGNER, verifier)
+    for _ in range(3):
+        clock.now += 1.5
+        assert not believed(second, verifier)
     issuer.published.append(second.public)
-    for _ in range(5):
-        with pytest.raises(Unauthenticated):
-            identify(second.sign(claims()), verifier)
-    assert issuer.asked == 1
-    monkeypatch.setattr(keys_module, "UNKNOWN_KEY_SECONDS", 0)
-    assert identify(second.sign(claims()), verifier).subject == "ada"
-    assert issuer.asked == 2
+    clock.now += 1.5
+    assert believed(second, verifier)
+
+
+def test_a_flood_of_unknown_keys_asks_the_issuer_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, issuer, second = Clock(monkeypatch), Issuer(SIGNER.public), Signer("k2")
+    verifier = issuer.verifier()
+    assert believed(SIGNER, verifier)
+    for _ in range(240):
+        clock.now += 0.5
+        assert not believed(second, verifier)
+    assert issuer.asked <= 1 + 5 + 120 / 9 + 1
+    issuer.published.append(second.public)
+    rotated = clock.now
+    while not believed(second, verifier):
+        clock.now += 0.5
+    assert clock.now - rotated <= 10
+
+
+def test_a_withdrawn_key_is_forgotten_within_the_cache_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the fetch at its time failed, and when it was the only one."""
+    monkeypatch.setattr(keys_module, "REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(keys_module, "AWAY_SECONDS", 0.01)
+    monkeypatch.setattr(keys_module, "RETRY_SECONDS", 0.01)
+
+    async def withdrawn() -> None:
+        issuer = Issuer(SIGNER.public)
+        verifier = issuer.verifier()
+        headers = [(b"authorization", b"Bearer " + SIGNER.sign(claims()).encode())]
+        task = asyncio.create_task(issuer.keys.keep_fresh())
+        await verifier.identify(headers)
+        issuer.up = False
+        await asyncio.sleep(0.2)
+        assert issuer.keys.failure
+        assert (await verifier.identify(headers)).subject == "ada"
+        issuer.up, issuer.published = True, []
+        async with asyncio.timeout(5):
+            while issuer.keys.get("k1"):  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(0.01)
+        with pytest.raises(DependencyUnavailable):
+            await verifier.identify(headers)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(withdrawn())
 
 
 def test_keys_stay_when_the_issuer_goes() -> None:
