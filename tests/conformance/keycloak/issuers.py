@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import httpx
 
 from deploy.embedded.issuer import Issuer as EmbeddedServer
-from deploy.embedded.issuer import clients as embedded_clients
 from deploy.embedded.ports import Ports
 from deploy.embedded.state import StateDirectory, write_json
 from deploy.embedded.tokens import TokenSigner
@@ -113,11 +112,10 @@ class EmbeddedIssuer:
                 sub = TokenSigner.subject(person.tenant, person.username)
                 users.keep(User(sub, person.username, role, person.tenant))
         self._server = EmbeddedServer(state, Ports(state.path / "ports.json"))
-        known = embedded_clients(state)
-        known[CI_CLIENT] = {"secret": secrets.token_urlsafe(18), "role": "operator", "tenant": "acme"}
-        write_json(state.path / "secrets/clients.json", known)
+        self.ci = CI_CLIENT, secrets.token_urlsafe(18)
+        registered = {CI_CLIENT: {"secret": self.ci[1], "role": "operator", "tenant": "acme"}}
+        write_json(state.path / "secrets/clients.json", registered)
         self._server.start()
-        self.ci = CI_CLIENT, known[CI_CLIENT]["secret"]
         self.url = self._server.url
         self.jwks_url = self._server.environment()["OIDC_JWKS_URL"]
         self.endpoints = Endpoints(self.url)

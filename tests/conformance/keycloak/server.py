@@ -54,7 +54,7 @@ class Keycloak:
                     "CONSOLE_CLIENT_SECRET",
                     "DEV_PASSWORD",
                     "PLATFORM_ADMIN_PASSWORD",
-                    "PROVISIONER_CLIENT_SECRET",
+                    "KEYCLOAK_PROVISIONER_SECRET",
                 )
             },
         }
@@ -141,8 +141,12 @@ class Keycloak:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the API needs to believe this server's tokens."""
-        return {"OIDC_ISSUER": self.issuer, "OIDC_JWKS_URL": f"{self.issuer}/protocol/openid-connect/certs"}
+        """What the API needs to believe this server's tokens, and to make users of tenants."""
+        return {
+            "OIDC_ISSUER": self.issuer,
+            "OIDC_JWKS_URL": f"{self.issuer}/protocol/openid-connect/certs",
+            "KEYCLOAK_PROVISIONER_SECRET": self.variables["KEYCLOAK_PROVISIONER_SECRET"],
+        }
 
     @property
     def password(self) -> str:

@@ -14,7 +14,7 @@ from keycloak.variables import Unfit, filled, flaws_of, load, with_files
 GOOD = {
     "CONSOLE_URL": "https://console.example.test",
     "CONSOLE_CLIENT_SECRET": "console-secret-1",
-    "PROVISIONER_CLIENT_SECRET": "provisioner-secret-1",
+    "KEYCLOAK_PROVISIONER_SECRET": "provisioner-secret-1",
     "PLATFORM_ADMIN_PASSWORD": "platform-password-1",
     "DEV_PASSWORD": "development-1",
 }
