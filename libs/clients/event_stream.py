@@ -38,7 +38,7 @@ class EventStream:
     """What is published is dropped when Redis is slow or away: everything durable is read from PostgreSQL."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._client = _client(settings)
+        self._client = connect(settings)
         self._breaker = Breaker()
         self._queue: deque[Command] = deque()
         self._filled = asyncio.Event()
@@ -154,7 +154,8 @@ class EventStream:
             self._breaker.succeeded()
 
 
-def _client(settings: RedisSettings) -> redis.Redis:
+def connect(settings: RedisSettings) -> redis.Redis:
+    """A client that connects when it is first used, and tries nothing twice."""
     tls: dict[str, Any] = {"ssl_ca_certs": settings.redis_ca_file} if settings.redis_ca_file else {}
     return redis.Redis.from_url(
         settings.redis_url,

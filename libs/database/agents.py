@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.database.admission import ENTRY, Places
 from libs.database.statements import Statement
 
 _AGENT = "id, slug, description, promoted_version, archived_at, created_at"
@@ -73,9 +74,11 @@ _VERSIONS_PAGE = Statement(
     """
 )
 _RUNNABLE = Statement(
-    """
-    SELECT a.id, a.archived_at IS NOT NULL, v.number, t.status
+    f"""
+    SELECT a.id, a.archived_at IS NOT NULL, v.number, t.status, p.running_runs, p.queued_runs, p.allowed_models,
+           {ENTRY}
     FROM tenants t
+    JOIN plans p ON p.slug = t.plan
     LEFT JOIN agents a ON a.tenant_id = t.id AND a.slug = CAST(:slug AS text)
     LEFT JOIN agent_versions v
         ON v.tenant_id = a.tenant_id AND v.agent_id = a.id
@@ -108,12 +111,28 @@ class VersionRow(NamedTuple):
 
 
 class Runnable(NamedTuple):
-    """What a new run needs to know; `agent_id` or `number` is None where there is none."""
+    """What a new run needs to know; `agent_id` or `number` is None where there is none.
+
+    `entry` is how the transaction may give places: `exact`, `shared`, or None where there is no limit; `unseen` is how
+    many runs it may not see then.
+    """
 
     agent_id: UUID | None
     archived: bool
     number: int | None
     tenant_status: str
+    running_runs: int | None
+    queued_runs: int | None
+    allowed_models: list[str] | None
+    entry: str | None
+    unseen: int
+
+    @property
+    def places(self) -> Places:
+        if self.running_runs is None:
+            return Places(None, self.queued_runs, True)
+        exact = self.entry == "exact"
+        return Places(self.running_runs if exact else self.running_runs - self.unseen, self.queued_runs, exact)
 
 
 async def add(connection: AsyncConnection, tenant_id: UUID, slug: str, description: str, by: str) -> AgentRow | None:
@@ -176,9 +195,14 @@ async def versions_page(connection: AsyncConnection, slug: str, before: int | No
     ]
 
 
-async def runnable(connection: AsyncConnection, slug: str, number: int | None) -> Runnable | None:
-    """The agent, the version asked for or the promoted one, and whether the tenant may run; None without a tenant."""
-    row = await _RUNNABLE.one(connection, slug=slug, number=number)
+async def runnable(
+    connection: AsyncConnection, slug: str, number: int | None, *, exactly: bool = False
+) -> Runnable | None:
+    """The agent, the version asked for or the promoted one, and what the tenant may run; None without a tenant.
+
+    The transaction may give a place afterwards; `exactly` where every place counts.
+    """
+    row = await _RUNNABLE.one(connection, slug=slug, number=number, exactly=exactly)
     return Runnable._make(row) if row else None
 
 

@@ -22,11 +22,13 @@ class Neglected:
     control_seq: int
     control_seen: int
     priority: int
+    admitted: bool
     started: bool
     deadline_at: datetime | None
     checks: int
 
 
+# Only what was admitted is started; what has started has a workflow, also while it waits for a place again.
 # The next look comes later each time, up to a minute; moving `next_check_at` is what claims a run.
 _CLAIM = Statement(
     """
@@ -36,10 +38,12 @@ _CLAIM = Statement(
         checks = checks + 1
     WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM runs
-        WHERE finished_at IS NULL AND admitted_at IS NOT NULL AND next_check_at <= clock_timestamp()
+        WHERE finished_at IS NULL AND (admitted_at IS NOT NULL OR started_at IS NOT NULL)
+            AND next_check_at <= clock_timestamp()
         ORDER BY next_check_at LIMIT CAST(:most AS int) FOR UPDATE SKIP LOCKED
     )
-    RETURNING tenant_id, id, desired, control_seq, control_seen, priority, started_at IS NOT NULL, deadline_at, checks
+    RETURNING tenant_id, id, desired, control_seq, control_seen, priority, admitted_at IS NOT NULL,
+        started_at IS NOT NULL, deadline_at, checks
     """
 )
 

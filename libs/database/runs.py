@@ -12,11 +12,14 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.database.admission import HOLDS, UNLIMITED, WAITS, NoPlace, Places
 from libs.database.idempotency import FREE
 from libs.database.statements import Statement
 
 _COLUMNS = """
-    r.id, a.slug, r.version, r.status, r.waiting_for, r.desired, r.error_code, r.error_message, r.input_tokens,
+    r.id, a.slug, r.version, r.status,
+    CASE WHEN r.admitted_at IS NULL AND r.finished_at IS NULL AND r.desired = 'run' THEN 'quota' ELSE r.waiting_for END,
+    r.desired, r.error_code, r.error_message, r.input_tokens,
     r.cached_input_tokens, r.output_tokens, r.reasoning_tokens, r.cost, r.estimated, r.turn, CAST(r.labels AS text),
     r.priority, r.created_by, r.created_at, r.started_at, r.finished_at, r.deadline_at, r.last_seq, r.control_seq
 """
@@ -82,11 +85,13 @@ class NewRun(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What the database chose for a new run."""
+    """What the database chose for a new run; `room` where it waits although there are places."""
 
     id: UUID
     created_at: datetime
     deadline_at: datetime | None
+    admitted: bool = True
+    room: bool = False
 
 
 class RunFilter(NamedTuple):
@@ -109,23 +114,44 @@ class Signalled(NamedTuple):
 
 
 _RUN_AND_EVENT = """
-    new AS MATERIALIZED (SELECT uuidv7() AS id, clock_timestamp() AS now {claimed}),
-    run AS (
+    new AS MATERIALIZED (SELECT {id} AS id, clock_timestamp() AS now {claimed}),
+    room AS MATERIALIZED (
+        SELECT CAST(:running AS int) IS NULL OR (
+            SELECT count(*) FROM (
+                SELECT FROM runs WHERE tenant_id = CAST(:tenant_id AS uuid) AND {holds} LIMIT CAST(:running AS int)
+            ) AS held) < CAST(:running AS int) AS free
+    ), place AS MATERIALIZED (
+        SELECT room.free, room.free AND NOT (CAST(:exact AS boolean) AND CAST(:running AS int) IS NOT NULL AND EXISTS (
+            SELECT FROM runs WHERE tenant_id = CAST(:tenant_id AS uuid) AND {waits})) AS admitted
+        FROM room
+    ), run AS (
         INSERT INTO runs (tenant_id, id, agent_id, version, created_by, last_seq, input, input_object, labels, priority,
                           limit_steps, limit_tokens, limit_cost, created_at, admitted_at, next_check_at, deadline_at)
         SELECT CAST(:tenant_id AS uuid), new.id, CAST(:agent_id AS uuid), CAST(:version AS int), CAST(:by AS text), 1,
                CAST(:input AS text), CAST(:input_object AS jsonb), CAST(:labels AS jsonb), CAST(:priority AS smallint),
                CAST(:limit_steps AS int), CAST(:limit_tokens AS bigint), CAST(:limit_cost AS numeric),
-               new.now, new.now, new.now + interval '5 seconds',
+               new.now, CASE WHEN place.admitted THEN new.now END,
+               CASE WHEN place.admitted THEN new.now + interval '5 seconds' ELSE 'infinity' END,
                new.now + CAST(:seconds AS int) * interval '1 second'
-        FROM new RETURNING tenant_id, id, created_at, deadline_at
+        FROM new, place
+        WHERE place.admitted OR (CAST(:exact AS boolean) AND (place.free OR CAST(:waiting AS int) IS NULL OR (
+            SELECT count(*) FROM (
+                SELECT FROM runs WHERE tenant_id = CAST(:tenant_id AS uuid) AND {waits} LIMIT CAST(:waiting AS int)
+            ) AS queue) < CAST(:waiting AS int)))
+        RETURNING tenant_id, id, created_at, deadline_at
     ), log AS (
         INSERT INTO run_events (tenant_id, run_id, seq, type, data, at)
         SELECT tenant_id, id, 1, 'run.queued', CAST(:data AS jsonb), created_at FROM run
     )
-    SELECT id, created_at, deadline_at FROM run
+    SELECT run.id, run.created_at, run.deadline_at, place.admitted, place.free FROM new, place LEFT JOIN run ON true
 """
-_ADD = Statement("WITH " + _RUN_AND_EVENT.format(claimed=""))
+
+
+def _recording(claimed: str = "", id_: str = "uuidv7()") -> str:
+    return _RUN_AND_EVENT.format(claimed=claimed, id=id_, holds=HOLDS, waits=WAITS)
+
+
+_ADD = Statement(f"WITH {_recording()}")
 _ADD_ONCE = Statement(
     f"""
     WITH ids AS MATERIALIZED (SELECT uuidv7() AS id), claimed AS (
@@ -137,7 +163,7 @@ _ADD_ONCE = Statement(
                 response = NULL, created_at = clock_timestamp()
             WHERE {FREE}
         RETURNING resource_id
-    ), {_RUN_AND_EVENT.format(claimed="FROM claimed").replace("uuidv7() AS id", "claimed.resource_id AS id")}
+    ), {_recording("FROM claimed", "claimed.resource_id")}
     """
 )
 _GET = Statement(f"SELECT {_COLUMNS}, {_CONTENT} FROM runs r {_WITH_AGENT} WHERE r.id = CAST(:run AS uuid) AND {_MINE}")
@@ -146,6 +172,7 @@ _LOCK = Statement(f"SELECT 1 FROM runs r WHERE r.id = CAST(:run AS uuid) AND {_M
 
 # Should the signal get lost, the reconciler looks at the run soon.
 _SOON = "checks = 0, next_check_at = LEAST(r.next_check_at, clock_timestamp() + interval '2 seconds')"
+_IDLE = "r.admitted_at IS NULL AND r.status IN ('queued', 'paused')"
 # A run that never started is cancelled here and now; any other is asked to stop, and says `cancelling` until it has.
 _CANCEL = Statement(
     f"""
@@ -168,46 +195,70 @@ _CANCEL = Statement(
     SELECT {_COLUMNS} FROM changed r {_WITH_AGENT}
     """
 )
-_ASK = """
+# Without a place and parked, or never started, nobody works on it: it is paused here and now.
+_PAUSE = Statement(
+    f"""
     WITH changed AS (
         UPDATE runs r SET
-            control_seq = r.control_seq + 1, last_seq = r.last_seq + 1, {soon}, desired = '{desired}' {status}
-        WHERE r.id = CAST(:run AS uuid) AND {mine} AND r.finished_at IS NULL AND r.desired = '{current}'
+            control_seq = r.control_seq + 1, desired = 'paused', {_SOON},
+            last_seq = r.last_seq + CASE WHEN {_IDLE} THEN 2 ELSE 1 END,
+            status = CASE WHEN {_IDLE} THEN 'paused' ELSE 'pausing' END
+        WHERE r.id = CAST(:run AS uuid) AND {_MINE} AND r.finished_at IS NULL AND r.desired = 'run'
+        RETURNING r.*
+    ), log AS (
+        INSERT INTO run_events (tenant_id, run_id, seq, type, data, key)
+        SELECT c.tenant_id, c.id, c.last_seq - CASE c.status WHEN 'paused' THEN 1 ELSE 0 END,
+               'run.pausing', CAST(:data AS jsonb), NULL FROM changed c
+        UNION ALL
+        SELECT c.tenant_id, c.id, c.last_seq, 'run.paused', '{{}}', 'p' || c.control_seq FROM changed c
+        WHERE c.status = 'paused'
+    )
+    SELECT {_COLUMNS} FROM changed r {_WITH_AGENT}
+    """
+)
+# Whether it runs again is for its tenant's places, and then for the worker to say.
+_RESUME = Statement(
+    f"""
+    WITH changed AS (
+        UPDATE runs r SET control_seq = r.control_seq + 1, last_seq = r.last_seq + 1, {_SOON}, desired = 'run'
+        WHERE r.id = CAST(:run AS uuid) AND {_MINE} AND r.finished_at IS NULL AND r.desired = 'paused'
         RETURNING r.*
     ), log AS (
         INSERT INTO run_events (tenant_id, run_id, seq, type, data)
-        SELECT c.tenant_id, c.id, c.last_seq, '{type}', CAST(:data AS jsonb) FROM changed c
+        SELECT c.tenant_id, c.id, c.last_seq, 'run.resuming', CAST(:data AS jsonb) FROM changed c
     )
-    SELECT {columns} FROM changed r {with_agent}
-"""
-_WAYS = {
-    "pause": Statement(
-        _ASK.format(
-            desired="paused", current="run", status=", status = 'pausing'", type="run.pausing",
-            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT, soon=_SOON,
-        )
-    ),
-    # Whether it runs again is for the worker to say.
-    "resume": Statement(
-        _ASK.format(
-            desired="run", current="paused", status="", type="run.resuming",
-            mine=_MINE, columns=_COLUMNS, with_agent=_WITH_AGENT, soon=_SOON,
-        )
-    ),
-    "cancel": _CANCEL,
-}  # fmt: skip
+    SELECT {_COLUMNS} FROM changed r {_WITH_AGENT}
+    """
+)
+_WAYS = {"pause": _PAUSE, "resume": _RESUME, "cancel": _CANCEL}
 
 
-async def add(connection: AsyncConnection, run: NewRun) -> Recorded:
-    return Recorded._make(await _ADD.one(connection, **run._asdict()))
+async def add(connection: AsyncConnection, run: NewRun, places: Places = UNLIMITED) -> Recorded:
+    """Record a run, which runs or waits. Raises `NoPlace`."""
+    return _recorded(await _ADD.one(connection, **run._asdict(), **places._asdict()))
 
 
 async def add_once(
-    connection: AsyncConnection, run: NewRun, *, subject: str, operation: str, key: str, digest: str
+    connection: AsyncConnection,
+    run: NewRun,
+    places: Places = UNLIMITED,
+    *,
+    subject: str,
+    operation: str,
+    key: str,
+    digest: str,
 ) -> Recorded | None:
-    """The same under an idempotency key; None when the key is taken."""
-    row = await _ADD_ONCE.one(connection, **run._asdict(), subject=subject, operation=operation, key=key, digest=digest)
-    return Recorded._make(row) if row else None
+    """The same under an idempotency key; None when the key is taken. Raises `NoPlace`, and then has to be undone."""
+    named = {"subject": subject, "operation": operation, "key": key, "digest": digest}
+    row = await _ADD_ONCE.one(connection, **run._asdict(), **places._asdict(), **named)
+    return _recorded(row) if row else None
+
+
+def _recorded(row: tuple[object, ...]) -> Recorded:
+    recorded = Recorded._make(row)
+    if row[0] is None:
+        raise NoPlace
+    return recorded
 
 
 async def get(connection: AsyncConnection, run_id: UUID, subject: str | None) -> tuple[RunRow, RunContent] | None:

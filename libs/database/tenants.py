@@ -28,7 +28,7 @@ _ADD = Statement(
 )
 _FIND_ID = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE id = CAST(:id AS uuid)")
 _FIND_SLUG = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE slug = CAST(:slug AS text)")
-_LOCK = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE id = CAST(:id AS uuid) FOR UPDATE")
+_LOCK = Statement(f"SELECT {_COLUMNS} FROM tenants WHERE id = CAST(:id AS uuid) FOR NO KEY UPDATE")
 _PAGE = Statement(
     f"""
     SELECT {_COLUMNS} FROM tenants WHERE CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)
@@ -43,16 +43,6 @@ _UPDATE = Statement(
     """
 )
 _MARK_DELETING = Statement(f"UPDATE tenants SET status = 'deleting' WHERE id = CAST(:id AS uuid) RETURNING {_COLUMNS}")
-_TOUCH_RUNS = Statement(
-    """
-    UPDATE runs SET control_seq = control_seq + 1, checks = 0, next_check_at = clock_timestamp()
-    WHERE id IN (
-        SELECT id FROM runs WHERE finished_at IS NULL AND id > CAST(:after AS uuid)
-        ORDER BY id LIMIT CAST(:limit AS int)
-    ) AND finished_at IS NULL
-    RETURNING id
-    """
-)
 
 
 class TenantRow(NamedTuple):
@@ -120,11 +110,6 @@ async def mark_deleting(connection: AsyncConnection, tenant_id: UUID) -> TenantR
     """There is no way back: what is of the tenant is erased from now on."""
     row = await _MARK_DELETING.one(connection, id=tenant_id)
     return TenantRow._make(row) if row else None
-
-
-async def touch_runs(connection: AsyncConnection, after: UUID, limit: int) -> list[UUID]:
-    """Make the next live runs after an id look at what changed; the ids in order."""
-    return sorted(row[0] for row in await _TOUCH_RUNS.run(connection, after=after, limit=limit))
 
 
 @contextmanager

@@ -59,6 +59,30 @@ class TenantSuspended(Forbidden):
     code = "tenant_suspended"
 
 
+class ModelNotAllowed(Forbidden):
+    code = "model_not_allowed"
+
+
+class QuotaExceeded(Conflict):
+    code = "quota_exceeded"
+
+
+class LimitReached(DomainProblem):
+    """A limit of the tenant's plan that frees itself; `retry_after` is in seconds."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class RateLimited(LimitReached):
+    code = "rate_limited"
+
+
+class TooManyRuns(LimitReached):
+    code = "too_many_runs"
+
+
 class PayloadTooLarge(DomainProblem):
     code = "payload_too_large"
 

@@ -14,7 +14,7 @@ class RunState:
     """Read with the log in one statement, so that the two agree. `now` is the database's clock."""
 
     status: str
-    desired: str  # run | paused | cancelled
+    desired: str  # run | paused | cancelled; paused also without a place among the running ones
     control_seq: int
     last_seq: int
     turn: int  # committed turns

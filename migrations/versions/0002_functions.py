@@ -28,6 +28,7 @@ BEGIN
 END $$
 """
 
+# A run that holds no place among its tenant's running ones is to be paused, whatever was asked of it.
 LOAD_RUN = """
 CREATE FUNCTION load_run(
     p_tenant_id uuid, p_run_id uuid, p_after integer
@@ -41,7 +42,8 @@ CREATE FUNCTION load_run(
 BEGIN
     IF enter_tenant(p_tenant_id) THEN
         RETURN QUERY
-        SELECT r.status, r.desired, r.control_seq, r.last_seq, r.turn, r.log_version, r.started_at IS NOT NULL,
+        SELECT r.status, CASE WHEN r.desired = 'run' AND r.admitted_at IS NULL THEN 'paused' ELSE r.desired END,
+               r.control_seq, r.last_seq, r.turn, r.log_version, r.started_at IS NOT NULL,
                clock_timestamp(), r.deadline_at, r.limit_steps, r.limit_tokens, r.limit_cost,
                r.input_tokens + r.output_tokens, r.cost, r.agent_id, r.version, r.created_by,
                CASE WHEN p_after = 0 THEN r.input END,
@@ -81,7 +83,7 @@ BEGIN
             WHERE r.tenant_id = p_tenant_id AND r.id = p_run_id AND r.finished_at IS NULL
                 AND (p_require_turn IS NULL OR r.turn = p_require_turn)
                 AND (p_require_control IS NULL OR r.control_seq = p_require_control)
-                AND (NOT p_require_desired_run OR r.desired = 'run')
+                AND (NOT p_require_desired_run OR (r.desired = 'run' AND r.admitted_at IS NOT NULL))
             FOR NO KEY UPDATE
         ), closed AS (
             UPDATE model_calls c SET
@@ -108,6 +110,7 @@ BEGIN
                 control_seen = GREATEST(r.control_seen, COALESCE(p_control_seen, r.control_seen)),
                 started_at = CASE WHEN p_started THEN COALESCE(r.started_at, clock_timestamp())
                              ELSE r.started_at END,
+                admitted_at = CASE WHEN p_status = 'paused' THEN NULL ELSE r.admitted_at END,
                 finished_at = CASE WHEN p_status IN ('completed', 'failed', 'cancelled')
                               THEN clock_timestamp() END,
                 output = p_output,
@@ -122,7 +125,8 @@ BEGIN
                 estimated = r.estimated OR p_estimated
             FROM locked LEFT JOIN closed ON true
             WHERE r.tenant_id = locked.tenant_id AND r.id = locked.id
-            RETURNING r.tenant_id, r.id, r.last_seq, r.control_seq, r.desired, r.created_by
+            RETURNING r.tenant_id, r.id, r.last_seq, r.control_seq, r.created_by,
+                CASE WHEN r.desired = 'run' AND r.admitted_at IS NULL THEN 'paused' ELSE r.desired END AS desired
         ), opened AS (
             INSERT INTO model_calls (tenant_id, run_id, turn, attempt, provider, model, reserved_tokens,
                                      input_price, cached_input_price, output_price)

@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from libs.clients.counters import Counters
 from libs.clients.event_stream import EventStream
 from libs.clients.keycloak import Keycloak
 from libs.clients.object_store import ObjectStore
@@ -25,6 +26,7 @@ from services.api.authentication import TokenVerifier
 from services.api.denials import Denials
 from services.api.keys import KeySet
 from services.api.live import Live
+from services.api.rates import Rates
 from services.api.readiness import Readiness, check_database, check_keys
 from services.api.services import LifespanState, Services
 from services.api.settings import ApiSettings
@@ -64,6 +66,7 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
             await asyncio.gather(*tasks, return_exceptions=True)
             await services.starts.close()
             await services.stream.close()
+            await services.counters.close()
             await keys.close()
             if services.keycloak:
                 await services.keycloak.close()
@@ -82,7 +85,7 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         "object_store": objects.check,
         "oidc": check_keys(keys),
     }
-    tenancy = Tenancy(database)
+    tenancy, counters = Tenancy(database), Counters(settings)
     return Services(
         database=database,
         stream=stream,
@@ -91,6 +94,8 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         objects=objects,
         verifier=TokenVerifier(keys, settings.oidc_issuer, settings.oidc_audience),
         tenancy=tenancy,
+        counters=counters,
+        rates=Rates(counters, settings.api_replicas),
         standing=Standing(tenancy),
         readiness=Readiness(checks),
         denials=Denials(database),

@@ -44,6 +44,8 @@ class Observing:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if allowance := scope.get("allowance"):
+                    message = {**message, "headers": [*message.get("headers", ()), *allowance.headers()]}
                 _count(scope, status, time.perf_counter() - started)
             await send(message)
 

@@ -12,10 +12,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.problems import MEDIA_TYPE, PROBLEMS
+from services.api.roles import PLATFORM, ROLES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 ALWAYS = ("invalid_request", "internal", "dependency_unavailable")
-TOKEN = ("unauthenticated", "forbidden", "tenant_suspended")
+TOKEN = ("unauthenticated", "forbidden", "tenant_suspended", "rate_limited")
 KEYED = ("idempotency_key_reused", "idempotency_key_in_use")
 BODY = ("payload_too_large", "unsupported_media_type")
 RETRY_AFTER = {"schema": {"type": "integer", "minimum": 0}, "description": "seconds to wait before trying again"}
@@ -24,10 +25,18 @@ REPLAYED = {
     "schema": {"type": "string", "enum": ["true"]},
     "description": "present when this is the answer to an earlier request with the same Idempotency-Key",
 }
+_WHOLE = {"type": "integer", "minimum": 0}
+_LIMITED = "; there when the tenant's plan limits them"
+ALLOWANCE = {
+    "RateLimit-Limit": {"schema": _WHOLE, "description": f"requests a second of the tenant{_LIMITED}"},
+    "RateLimit-Remaining": {"schema": _WHOLE, "description": f"requests that are left in this second{_LIMITED}"},
+    "RateLimit-Reset": {"schema": _WHOLE, "description": f"seconds until the next window{_LIMITED}"},
+}
 _STATUS_HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "how to authenticate"}},
     405: {"Allow": {"schema": {"type": "string"}, "description": "the methods that this path takes"}},
     416: {"Content-Range": {"schema": {"type": "string"}, "description": "`bytes */<size>`"}},
+    429: {"Retry-After": RETRY_AFTER},
     503: {"Retry-After": RETRY_AFTER},
 }
 
@@ -80,11 +89,25 @@ def _response(status: int, codes: list[str], titles: list[str]) -> dict[str, Any
     }
 
 
+def _with_allowances(found: dict[str, Any]) -> None:
+    """What a tenant's callers are told of its requests per second, with every answer."""
+    for operation in (each for path in found["paths"].values() for each in path.values()):
+        if ROLES[_name(operation)] - PLATFORM:
+            for answer in operation["responses"].values():
+                answer["headers"] = {**answer.get("headers", {}), **ALLOWANCE}
+
+
+def _name(operation: dict[str, Any]) -> str:
+    """The name of the route, with which FastAPI begins the operation's id."""
+    return max((name for name in ROLES if operation["operationId"].startswith(f"{name}_")), key=len)
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole document."""
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
     )
+    _with_allowances(found)
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from libs.database.engine import is_unavailable
-from libs.domain.errors import DependencyUnavailable, DomainProblem, Flaw, InvalidRequest
+from libs.domain.errors import DependencyUnavailable, DomainProblem, Flaw, InvalidRequest, LimitReached
 from libs.observability.context import current
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unauthenticated": (401, "The caller is not known"),
     "forbidden": (403, "The caller may not do this"),
     "tenant_suspended": (403, "The tenant is suspended"),
+    "model_not_allowed": (403, "The tenant's plan does not allow the model"),
     "not_found": (404, "There is no such thing"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "conflict": (409, "The request does not fit the current state"),
@@ -34,10 +35,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no_promoted_version": (409, "The agent has no promoted version"),
     "provisioning_not_configured": (409, "Users and service accounts are not managed from here"),
     "idempotency_key_in_use": (409, "The first request with this key is still running"),
+    "quota_exceeded": (409, "The tenant's plan allows no more storage"),
     "payload_too_large": (413, "The request is too large"),
     "unsupported_media_type": (415, "The media type is not supported"),
     "range_not_satisfiable": (416, "The range is not within the content"),
     "idempotency_key_reused": (422, "The key was used for another request"),
+    "rate_limited": (429, "Too many requests"),
+    "too_many_runs": (429, "Too many runs wait for their turn"),
     "internal": (500, "Something went wrong here"),
     "secrets_not_configured": (501, "This platform keeps no secrets"),
     "dependency_unavailable": (503, "A part that this needs does not answer"),
@@ -95,6 +99,8 @@ def answer(error: DomainProblem) -> Response:
     if isinstance(error, DependencyUnavailable):
         headers["Retry-After"] = str(error.retry_after)
         detail = f"{detail} Nothing was lost; try again in {error.retry_after} seconds."
+    if isinstance(error, LimitReached):
+        headers["Retry-After"] = str(error.retry_after)
     if error.code == "idempotency_key_in_use":
         headers["Retry-After"] = str(IN_USE_RETRY_SECONDS)
     flaws = error.flaws if isinstance(error, InvalidRequest) else ()

@@ -15,6 +15,7 @@ from services.api.authentication import Identity
 from services.api.bodies import JsonRequest
 from services.api.callers import Caller, admit
 from services.api.denials import Denial
+from services.api.rates import refused
 from services.api.roles import ROLES
 from services.api.services import Services
 
@@ -53,6 +54,7 @@ class GuardedRoute(APIRoute):
                 caller = (await admit(identity, allowed, services.tenancy))._replace(source=source)
                 bind(tenant_id=str(caller.tenant_id), run_id=request.path_params.get("run_id"))
                 request.scope["caller"] = caller
+                await _count(services, request, caller)
                 return await read_and_handle(request)
             except Forbidden as refusal:
                 await self._note(services, request, identity, source, refusal)
@@ -74,3 +76,14 @@ class GuardedRoute(APIRoute):
         tenant_id = caller.tenant_id if caller else await services.denials.tenant_of(identity.tenant)
         denial = Denial(tenant_id, identity.subject, source, self.name, refusal.code)
         await services.denials.forbidden(denial, str(request.scope["path"])[:LONGEST_TARGET])
+
+
+async def _count(services: Services, request: Request, caller: Caller) -> None:
+    """Count the request for its tenant. Raises `RateLimited`; how the request stands is told with every answer."""
+    plan = services.tenancy.plan(caller.tenant_id)
+    if plan is None or plan.requests_per_second is None:
+        return
+    allowance, allowed = await services.rates.take(caller.tenant_id, plan.requests_per_second)
+    request.scope["allowance"] = allowance
+    if not allowed:
+        raise refused(allowance)

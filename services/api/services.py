@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from libs.clients.counters import Counters
 from libs.clients.event_stream import EventStream
 from libs.clients.keycloak import Keycloak
 from libs.clients.object_store import ObjectStore
@@ -13,6 +14,7 @@ from libs.database.engine import Database
 from services.api.authentication import TokenVerifier
 from services.api.denials import Denials
 from services.api.live import Live
+from services.api.rates import Rates
 from services.api.readiness import Readiness
 from services.api.sources import Sources
 from services.api.standing import Standing
@@ -26,11 +28,13 @@ class Services:
 
     database: Database
     stream: EventStream
+    counters: Counters
     live: Live
     starts: Starts
     objects: ObjectStore
     verifier: TokenVerifier
     tenancy: Tenancy
+    rates: Rates
     standing: Standing
     readiness: Readiness
     denials: Denials

@@ -24,6 +24,9 @@ class ApiSettings(
         default="",
         description="addresses or networks, by comma, whose X-Forwarded-For is believed; nobody's if not set",
     )
+    api_replicas: int = Field(
+        default=1, ge=1, description="how many share a tenant's requests per second while Redis is away"
+    )
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="least level logged")
 
     @field_validator("trusted_proxies")

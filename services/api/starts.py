@@ -13,6 +13,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from libs.contracts.workflow import RunRef, Wake
+from libs.database.admission import Given
 from libs.domain.errors import DependencyUnavailable
 from libs.observability.context import bound
 
@@ -62,6 +63,11 @@ class Starts:
         ref = _ref(tenant_id, run_id, deadline)
         self._put(ref, lambda: self._workflows.wake(ref, wake))
 
+    def admitted(self, tenant_id: UUID, given: Given) -> None:
+        """A run got its place: it is started, or goes on where it was parked."""
+        ref = _ref(tenant_id, given.run_id, given.deadline_at)
+        self._put(ref, lambda: begin(self._workflows, ref, given))
+
     def _put(self, ref: RunRef, call: Call) -> None:
         try:
             self._queue.put_nowait((ref, call))
@@ -87,6 +93,13 @@ class Starts:
         if time.monotonic() - self._warned_at > WARN_SECONDS:
             self._warned_at = time.monotonic()
             logger.warning("starts and wake-ups are left to the reconciler: %s", detail)
+
+
+async def begin(workflows: Workflows, ref: RunRef, given: Given) -> None:
+    """Start the workflow, which is harmless when it is there, and then wake it."""
+    await workflows.start_agent_run(ref, given.priority)
+    if given.control_seq:
+        await workflows.wake(ref, Wake(given.control_seq))
 
 
 def _ref(tenant_id: UUID, run_id: UUID, deadline: datetime | None) -> RunRef:

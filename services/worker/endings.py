@@ -97,14 +97,11 @@ class Endings:
 
     async def pause(self, view: View) -> View | None:
         """Park the run; open calls of dead workers stay as they are, whoever resumes deals with them."""
-        if view.state.status == "paused":
-            return view
-        change = Change(
-            (NewEvent(events.RUN_PAUSED, {}, events.paused(view.state.control_seq)),),
-            require_control=view.state.control_seq,
-            control_seen=view.state.control_seq,
-            status="paused",
-        )
+        control_seq = view.state.control_seq
+        change = Change((), require_control=control_seq, control_seen=control_seq)
+        if view.state.status != "paused":
+            parked = NewEvent(events.RUN_PAUSED, {}, events.paused(control_seq))
+            change = replace(change, events=(parked,), status="paused")
         return await self._bench.journal.commit(view, change)
 
     async def quiet(self, view: View) -> View:

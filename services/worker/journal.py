@@ -92,7 +92,7 @@ class Journal:
         self._database = database
         self._objects = objects
         self._specs = specs
-        self._wakes = Wakes(live)
+        self.wakes = Wakes(live)
         self._known: OrderedDict[RunKey, _Known] = OrderedDict()
 
     async def load(self, run: RunKey) -> View:
@@ -130,7 +130,7 @@ class Journal:
                 committed = await steps.commit(connection, run.tenant_id, run.run_id, change)
         if view is None or change is None or committed is None:
             return view if view is not None and change is None else await self.load(run)
-        self._wakes.committed(run, change.events, committed.last_seq)
+        self.wakes.committed(run, change.events, committed.last_seq)
         return await self._advance(view, change, committed)
 
     def _at_hand(self, run: RunKey, known: _Known | None, loaded: LoadedRun | None) -> View | None:
@@ -174,7 +174,7 @@ class Journal:
                 pause = min(pause * 2, 2.0)
         if committed is None:
             return None
-        self._wakes.committed(view.run, change.events, committed.last_seq)
+        self.wakes.committed(view.run, change.events, committed.last_seq)
         return await self._advance(view, change, committed)
 
     async def _advance(self, view: View, change: Change, committed: Committed) -> View:

@@ -33,6 +33,7 @@ from libs.tools.addresses import EgressPolicy
 from libs.tools.egress import Egress
 from libs.tools.registry import build_tools
 from services.worker.activities.steps import StepActivities
+from services.worker.admissions import Admissions
 from services.worker.bench import Workbench
 from services.worker.control import ControlWatch
 from services.worker.health import health_server
@@ -186,13 +187,11 @@ async def _started(process: Process, background: Background, module: str) -> lis
     await process.start(background)
     background.start(Sealer(process.database, process.settings.worker_seal_seconds).work())
     client = await _connected(process.settings)
-    reconciler = Reconciler(
-        process.database,
-        Temporal(process.settings, client),
-        process.bench,
-        process.settings.worker_reconcile_seconds,
-    )
-    background.start(reconciler.work())
+    settings, temporal_client = process.settings, Temporal(process.settings, client)
+    reconciler = Reconciler(process.database, temporal_client, process.bench, settings.worker_reconcile_seconds)
+    admissions = Admissions(process.database, temporal_client, process.bench, settings.worker_admit_seconds)
+    process.bench.journal.wakes.on_freed(admissions.freed)
+    background.start(reconciler.work(), admissions.work())
     return _workers(process, client, module)
 
 

@@ -85,7 +85,7 @@ class Reconciler:
         status = await self._temporal.status(ref)
         if status is WorkflowExecutionStatus.RUNNING:
             if run.control_seq > run.control_seen:
-                await self._temporal.wake(ref, Wake(run.control_seq, stop=run.desired != "run"))
+                await self._temporal.wake(ref, Wake(run.control_seq, stop=run.desired != "run" or not run.admitted))
                 REPAIRS.labels("wake").inc()
             return
         key = RunKey(run.tenant_id, run.run_id)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from libs.domain.events import TERMINAL, NewEvent
+from libs.domain.events import RUN_PAUSED, TERMINAL, NewEvent
 from services.worker.keys import RunKey
 
 MOMENT = 0.04  # seconds; fast steps are told together, since each wake-up is a query of every api that has a listener
+
+FREEING = frozenset({RUN_PAUSED, *TERMINAL})
 
 
 class Live(Protocol):
@@ -25,9 +27,17 @@ class Wakes:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._later: dict[RunKey, tuple[asyncio.TimerHandle, int]] = {}
+        self._freed: list[Callable[[UUID], None]] = []
+
+    def on_freed(self, listener: Callable[[UUID], None]) -> None:
+        """Hear of the tenants of runs that ended or parked, and so gave up their place."""
+        self._freed.append(listener)
 
     def committed(self, run: RunKey, events: Sequence[NewEvent], last_seq: int) -> None:
         """Listeners of the run are to read up to `last_seq`."""
+        if any(event.type in FREEING for event in events):
+            for listener in self._freed:
+                listener(run.tenant_id)
         timer, _ = self._later.get(run, (None, 0))
         if any(event.type in TERMINAL for event in events):
             if timer:

@@ -120,6 +120,14 @@ class NoPromotedVersion(Conflict):
     """The agent has no promoted version, and the request named none."""
 
 
+class ModelNotAllowed(Forbidden):
+    """The plan of the tenant does not allow the agent's model; `detail` names those that it allows."""
+
+
+class QuotaExceeded(Conflict):
+    """The plan of the tenant allows no more bytes of artifacts."""
+
+
 class IdempotencyKeyReused(ApiProblem):
     """The key was used before with another body."""
 
@@ -130,6 +138,10 @@ class PayloadTooLarge(ApiProblem):
 
 class TooManyRequests(ApiProblem):
     """A rate limit was reached; `retry_after` says how long to wait."""
+
+
+class TooManyRuns(TooManyRequests):
+    """As many runs as the tenant's plan allows wait for their turn."""
 
 
 class ServerFailed(ApiProblem):
@@ -149,6 +161,9 @@ BY_CODE: dict[str, type[ApiProblem]] = {
     "run_finished": RunFinished,
     "agent_archived": AgentArchived,
     "no_promoted_version": NoPromotedVersion,
+    "model_not_allowed": ModelNotAllowed,
+    "quota_exceeded": QuotaExceeded,
+    "too_many_runs": TooManyRuns,
     "idempotency_key_reused": IdempotencyKeyReused,
     "dependency_unavailable": DependencyUnavailable,
     "secrets_not_configured": SecretsNotConfigured,

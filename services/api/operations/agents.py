@@ -17,6 +17,7 @@ from libs.domain.texts import clean_value
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
+from services.api.operations.allowances import require_allowed
 from services.api.operations.idempotency import answer_once
 from services.api.operations.secrets import check_named
 from services.api.schemas.agents import AgentCreate, VersionCreate, agent_json, version_json
@@ -24,6 +25,7 @@ from services.api.schemas.agents import AgentCreate, VersionCreate, agent_json, 
 
 async def create_agent(call: Call, wanted: AgentCreate) -> Answer:
     """An agent with version 1, which is promoted."""
+    require_allowed(call.services, call.tenant_id, wanted.spec.model)
     spec, spec_digest = _spec_text(call.sent["spec"])
 
     async def work(connection: AsyncConnection) -> Answer:
@@ -73,6 +75,7 @@ async def archive_agent(call: Call, slug: str) -> None:
 
 async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer:
     """A new version, or the one that has this content already."""
+    require_allowed(call.services, call.tenant_id, wanted.spec.model)
     spec, spec_digest = _spec_text(call.sent["spec"])
 
     async def work(connection: AsyncConnection) -> Answer:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from libs.database import artifacts, idempotency, runs, tenants
+from libs.clients.object_store import ObjectStore
+from libs.database import artifacts, idempotency, runs, storage, tenants
 from libs.database.artifacts import ArtifactRow
 from libs.database.engine import Database
 from libs.database.idempotency import Key
-from libs.domain.errors import InvalidRequest, NotFound, PayloadTooLarge
+from libs.domain.errors import DependencyUnavailable, InvalidRequest, NotFound, PayloadTooLarge, QuotaExceeded
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
@@ -61,8 +63,19 @@ async def get_artifact(database: Database, caller: Caller, artifact_id: UUID) ->
 
 async def _upload(call: Call, name: str, media_type: str, body: AsyncIterator[bytes]) -> Answer:
     object_key = f"{call.tenant_id}/uploads/{uuid4()}"
-    size, sha256 = await _store(call, object_key, media_type, body)
+    size, sha256 = await _store(call, object_key, media_type, body, await _room(call))
+    try:
+        return await _record(call, name, media_type, object_key, size, sha256)
+    except QuotaExceeded:
+        await asyncio.shield(_discard(call.services.objects, object_key))
+        raise
+
+
+async def _record(call: Call, name: str, media_type: str, object_key: str, size: int, sha256: str) -> Answer:
+    quota = _quota(call)
     async with call.services.database.tenant(call.tenant_id) as connection:
+        if quota is not None and await storage.lock(connection, call.tenant_id) + size > quota:
+            raise _no_room(quota)
         artifact_id = await tenants.new_id(connection)
         row = await artifacts.add(
             connection,
@@ -82,14 +95,48 @@ async def _upload(call: Call, name: str, media_type: str, body: AsyncIterator[by
     return answer
 
 
-async def _store(call: Call, object_key: str, media_type: str, body: AsyncIterator[bytes]) -> tuple[int, str]:
+def _quota(call: Call) -> int | None:
+    """Bytes that the tenant's artifacts may have together."""
+    plan = call.services.tenancy.plan(call.tenant_id)
+    return plan.artifact_bytes if plan else None
+
+
+async def _room(call: Call) -> int | None:
+    """Bytes that are left as it seems now; whether that is so is decided when the upload is recorded."""
+    quota = _quota(call)
+    if quota is None:
+        return None
+    async with call.services.database.tenant(call.tenant_id) as connection:
+        room = quota - await storage.artifact_bytes(connection, call.tenant_id)
+    if room <= 0:
+        raise _no_room(quota)
+    return room
+
+
+async def _store(
+    call: Call, object_key: str, media_type: str, body: AsyncIterator[bytes], room: int | None
+) -> tuple[int, str]:
+    most = MAX_ARTIFACT if room is None else min(MAX_ARTIFACT, room)
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
-            return await call.services.objects.put_stream(object_key, body, media_type, MAX_ARTIFACT)
+            return await call.services.objects.put_stream(object_key, body, media_type, most)
     except TimeoutError:
         raise InvalidRequest(f"The upload took longer than {UPLOAD_SECONDS} seconds.") from None
     except PayloadTooLarge:
-        raise _too_large() from None
+        raise (_too_large() if most == MAX_ARTIFACT else _no_room(_quota(call) or 0)) from None
+
+
+async def _discard(objects: ObjectStore, object_key: str) -> None:
+    """Nothing refers to the object; where it cannot be deleted now, it is garbage like any other."""
+    with suppress(DependencyUnavailable):
+        await objects.delete([object_key])
+
+
+def _no_room(quota: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"Your tenant's plan allows {quota:,} bytes of artifacts, and with this one there would be more. "
+        "Delete runs that are no longer needed, or ask the administrator of the platform for another plan."
+    )
 
 
 async def _replay(database: Database, key: Key, body: AsyncIterator[bytes]) -> Answer:

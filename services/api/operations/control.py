@@ -14,6 +14,7 @@ from libs.domain.errors import Conflict, RunFinished
 from libs.domain.texts import dump
 from services.api.answers import Answer
 from services.api.dependencies import Call
+from services.api.operations.admission import admit_next
 from services.api.operations.idempotency import answer_once
 from services.api.operations.runs import missing_run
 from services.api.schemas.runs import run_json
@@ -47,6 +48,8 @@ async def control_run(call: Call, run_id: UUID, verb: Verb, reason: str | None) 
     answer = await answer_once(call.services.database, call.caller, call.key, work)
     for row in changed:
         _tell(call.services, call.tenant_id, row, stop=verb != "resume")
+    if changed and verb == "resume":
+        await admit_next(call.services, call.tenant_id)
     return answer
 
 

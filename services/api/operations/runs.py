@@ -6,27 +6,47 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.clients.object_store import ObjectStore
-from libs.database import agents, idempotency, runs
+from libs.database import admission, agents, idempotency, runs
+from libs.database.admission import Given, NoPlace, Places
 from libs.database.idempotency import Key
 from libs.database.runs import NewRun, Recorded, RunContent, RunFilter, RunRow
 from libs.domain.agents import AgentSpec, Limits
-from libs.domain.errors import AgentArchived, DependencyUnavailable, NoPromotedVersion, NotFound, TenantSuspended
+from libs.domain.errors import (
+    AgentArchived,
+    DependencyUnavailable,
+    NoPromotedVersion,
+    NotFound,
+    TenantSuspended,
+    TooManyRuns,
+)
 from libs.domain.texts import LARGE, clean, clean_value, dump
 from services.api.answers import Answer
 from services.api.callers import Caller, check_standing
 from services.api.dependencies import Call
+from services.api.operations.allowances import require_model
 from services.api.operations.idempotency import read_winner, reused
 from services.api.schemas.runs import RunCreate, new_run_json, run_json
 from services.api.services import Services
 
-REMEMBERED_LIMITS = 4096
-_limits_of_versions: OrderedDict[tuple[UUID, UUID, int], Limits] = OrderedDict()  # versions never change
+REMEMBERED_TERMS = 4096
+ADMITTED_AT_ONCE = 50
+FULL_RETRY_SECONDS = 5
+
+
+class Terms(NamedTuple):
+    """What a version says that a new run has to know."""
+
+    model: str
+    limits: Limits
+
+
+_terms_of_versions: OrderedDict[tuple[UUID, UUID, int], Terms] = OrderedDict()  # versions never change
 
 
 async def start_run(call: Call, wanted: RunCreate) -> Answer:
@@ -41,14 +61,37 @@ async def start_run(call: Call, wanted: RunCreate) -> Answer:
         if call.key and (answer := await _answered_before(call, wanted, text)):
             return answer
         stored = await _store(call.services.objects, call.tenant_id, body)
-    database = call.services.database
-    async with database.tenant(call.tenant_id) as connection:
-        run = await _prepare(connection, call, wanted, text, stored, replaced)
-        recorded = await _record(connection, run, call.key)
+    try:
+        return await _accept(call, wanted, text, stored, replaced, exactly=False)
+    except NoPlace:  # near the limit every place counts
+        pass
+    try:
+        return await _accept(call, wanted, text, stored, replaced, exactly=True)
+    except NoPlace:
+        raise TooManyRuns(
+            "As many runs of your tenant as its plan allows wait for their turn. Try again when some have ended.",
+            FULL_RETRY_SECONDS,
+        ) from None
+
+
+async def _accept(
+    call: Call, wanted: RunCreate, text: str, stored: str | None, replaced: int, *, exactly: bool
+) -> Answer:
+    """Raises `NoPlace`, and then nothing was kept, the key neither."""
+    starts, tenant_id = call.services.starts, call.tenant_id
+    admitted: list[Given] = []
+    async with call.services.database.tenant(tenant_id) as connection:
+        run, places = await _prepare(connection, call, wanted, text, stored, replaced, exactly=exactly)
+        recorded = await _record(connection, run, places, call.key)
         if recorded is None and call.key:
             return await _replay(connection, call.key, wanted.agent, text)
-    assert recorded is not None  # noqa: S101 - without a key there is nobody to lose to
-    call.services.starts.start(call.tenant_id, recorded.id, recorded.deadline_at, run.priority)
+        assert recorded is not None  # noqa: S101 - without a key there is nobody to lose to
+        if recorded.room and not recorded.admitted:  # others waited before; the transaction holds the tenant's lock
+            admitted = await admission.admit(connection, tenant_id, ADMITTED_AT_ONCE)
+    if recorded.admitted:
+        starts.start(tenant_id, recorded.id, recorded.deadline_at, run.priority)
+    for given in admitted:
+        starts.admitted(tenant_id, given)
     return Answer(202, new_run_json(wanted.agent, run, recorded, text), f"/v1/runs/{recorded.id}")
 
 
@@ -85,9 +128,16 @@ def _input_text(value: Any) -> tuple[str, int]:
 
 
 async def _prepare(
-    connection: AsyncConnection, call: Call, wanted: RunCreate, text: str, stored: str | None, replaced: int
-) -> NewRun:
-    runnable = await agents.runnable(connection, wanted.agent, wanted.version)
+    connection: AsyncConnection,
+    call: Call,
+    wanted: RunCreate,
+    text: str,
+    stored: str | None,
+    replaced: int,
+    *,
+    exactly: bool,
+) -> tuple[NewRun, Places]:
+    runnable = await agents.runnable(connection, wanted.agent, wanted.version, exactly=exactly)
     if runnable is None or runnable.tenant_status != "active":
         raise TenantSuspended("Your tenant is suspended. Ask the administrator of the platform.")
     if runnable.agent_id is None:
@@ -98,13 +148,15 @@ async def _prepare(
         if wanted.version is not None:
             raise NotFound(f"The agent {wanted.agent} has no version {wanted.version}.")
         raise NoPromotedVersion(f"The agent {wanted.agent} has no promoted version. Promote one, or name a version.")
-    limits = await _limits(connection, call.tenant_id, runnable.agent_id, runnable.number)
+    terms = await _terms(connection, call.tenant_id, runnable.agent_id, runnable.number)
+    require_model(runnable.allowed_models, terms.model)
+    limits = terms.limits
     if wanted.limits is not None:
         limits = limits.within(wanted.limits)
     queued = {"agent": wanted.agent, "version": runnable.number, "by": call.caller.subject}
     if replaced:
         queued["replaced"] = replaced
-    return NewRun(
+    run = NewRun(
         tenant_id=call.tenant_id,
         agent_id=runnable.agent_id,
         version=runnable.number,
@@ -119,24 +171,25 @@ async def _prepare(
         seconds=limits.seconds,
         data=dump(queued),
     )
+    return run, runnable.places
 
 
-async def _limits(connection: AsyncConnection, tenant_id: UUID, agent_id: UUID, number: int) -> Limits:
-    place = tenant_id, agent_id, number
-    limits = _limits_of_versions.get(place)
-    if limits is None:
-        spec = await agents.spec(connection, agent_id, number)
-        limits = _limits_of_versions[place] = AgentSpec.model_validate_json(spec).limits
-        if len(_limits_of_versions) > REMEMBERED_LIMITS:
-            _limits_of_versions.popitem(last=False)
-    return limits
+async def _terms(connection: AsyncConnection, tenant_id: UUID, agent_id: UUID, number: int) -> Terms:
+    version = tenant_id, agent_id, number
+    terms = _terms_of_versions.get(version)
+    if terms is None:
+        spec = AgentSpec.model_validate_json(await agents.spec(connection, agent_id, number))
+        terms = _terms_of_versions[version] = Terms(spec.model, spec.limits)
+        if len(_terms_of_versions) > REMEMBERED_TERMS:
+            _terms_of_versions.popitem(last=False)
+    return terms
 
 
-async def _record(connection: AsyncConnection, run: NewRun, key: Key | None) -> Recorded | None:
+async def _record(connection: AsyncConnection, run: NewRun, places: Places, key: Key | None) -> Recorded | None:
     if key is None:
-        return await runs.add(connection, run)
+        return await runs.add(connection, run, places)
     return await runs.add_once(
-        connection, run, subject=key.subject, operation=key.operation, key=key.key, digest=key.digest
+        connection, run, places, subject=key.subject, operation=key.operation, key=key.key, digest=key.digest
     )
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import audit, tenants
+from libs.database import admission, audit, tenants
 from libs.database.engine import PLATFORM, Database
 from libs.database.tenants import NoSuchPlan, TenantRow
 from libs.domain.errors import Conflict, DomainProblem, Flaw, Forbidden, InvalidRequest, NotFound
@@ -14,12 +14,11 @@ from libs.domain.plans import DEFAULT
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
+from services.api.operations.admission import admit_next, park_all
 from services.api.operations.idempotency import answer_once
 from services.api.roles import PLATFORM as ADMINISTRATORS
 from services.api.schemas.tenants import TenantCreate, TenantUpdate, tenant_json
 from services.api.tenancy import parse_tenant
-
-RUNS_AT_ONCE = 500
 
 
 async def create_tenant(call: Call, wanted: TenantCreate) -> Answer:
@@ -75,6 +74,9 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
     database = call.services.database
     found = await find_tenant(database, name)
     async with database.tenant(found.id) as connection:
+        if wanted.status == "active":  # what still works keeps its place; rows of runs are locked before the tenant's
+            await admission.enter(connection, found.id)
+            await admission.admit_working(connection, found.id)
         before = await tenants.lock(connection, found.id)
         try:
             row = await tenants.update(connection, found.id, wanted.name, wanted.status, wanted.plan)
@@ -87,8 +89,10 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
         if row != before:
             await _note(connection, call, "update_tenant", row, before)
     call.services.tenancy.forget()
-    if row.status != before.status:
-        await _touch_runs(database, row.id)
+    if row.status == "suspended":
+        await park_all(call.services, row.id)
+    else:
+        await admit_next(call.services, row.id)
     return row
 
 
@@ -104,7 +108,7 @@ async def delete_tenant(call: Call, name: str) -> TenantRow:
         if row != before:
             await _note(connection, call, "delete_tenant", row, before)
     call.services.tenancy.forget()
-    await _touch_runs(database, row.id)
+    await park_all(call.services, row.id)
     return row
 
 
@@ -138,13 +142,3 @@ async def find_tenant(database: Database, name: str, missing: DomainProblem | No
     if row is None:
         raise missing or NotFound("There is no tenant with this id or slug.")
     return row
-
-
-async def _touch_runs(database: Database, tenant_id: UUID) -> None:
-    last = UUID(int=0)
-    while True:
-        async with database.tenant(tenant_id) as connection:
-            touched = await tenants.touch_runs(connection, last, RUNS_AT_ONCE)
-        if len(touched) < RUNS_AT_ONCE:
-            return
-        last = touched[-1]

@@ -47,7 +47,7 @@ _RANGE_HEADER = {"Content-Range": _TEXT}
     response_model=ArtifactRead,
     responses={
         201: {"headers": {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}},
-        **problems(*ALWAYS, *KEYED, "payload_too_large"),
+        **problems(*ALWAYS, *KEYED, "payload_too_large", "quota_exceeded"),
     },
     openapi_extra={"requestBody": {"required": True, "content": {"*/*": _BINARY["application/octet-stream"]}}},
 )

@@ -32,7 +32,17 @@ _LABEL = re.compile(r"([a-z0-9_.-]{1,63}):([^\x00]{0,255})")
     response_model=RunRead,
     responses={
         202: {"headers": MADE},
-        **problems(*ALWAYS, *KEYED, *BODY, "not_found", "agent_archived", "no_promoted_version"),
+        **problems(
+            *ALWAYS,
+            *TOKEN,
+            *KEYED,
+            *BODY,
+            "not_found",
+            "agent_archived",
+            "no_promoted_version",
+            "model_not_allowed",
+            "too_many_runs",
+        ),
     },
 )
 async def create_run(call: KeyedCall, body: RunCreate) -> Response:

@@ -33,7 +33,17 @@ class Contract:
         assert described, (
             f"{response.request.method} {response.request.url.path}: {response.status_code} is not documented"
         )
-        for name in ("location", "retry-after", "www-authenticate", "etag", "content-range", "idempotency-replayed"):
+        for name in (
+            "location",
+            "retry-after",
+            "www-authenticate",
+            "etag",
+            "content-range",
+            "idempotency-replayed",
+            "ratelimit-limit",
+            "ratelimit-remaining",
+            "ratelimit-reset",
+        ):
             if name in response.headers:
                 assert name in {header.lower() for header in described.get("headers", {})}, f"{name} is not documented"
         media_type = response.headers.get("content-type", "").partition(";")[0]

@@ -29,8 +29,7 @@ class Household:
     tenant_id: UUID
     agent_id: UUID
 
-    async def run(self, **changed: Any) -> UUID:
-        """A new run, queued."""
+    def new_run(self, **changed: Any) -> NewRun:
         values: dict[str, Any] = {
             "tenant_id": self.tenant_id,
             "agent_id": self.agent_id,
@@ -46,8 +45,12 @@ class Household:
             "seconds": None,
             "data": "{}",
         }
+        return NewRun(**values | changed)
+
+    async def run(self, **changed: Any) -> UUID:
+        """A new run, queued."""
         async with self.database.tenant(self.tenant_id) as connection:
-            return (await runs.add(connection, NewRun(**values | changed))).id
+            return (await runs.add(connection, self.new_run(**changed))).id
 
     async def commit(self, run_id: UUID, change: Change) -> Committed | None:
         async with self.database.tenant(self.tenant_id) as connection:
