@@ -1,0 +1,80 @@
+"""Runs wait as rows, get their turn soon after another one ended, and no tenant holds up another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import uuid4
+
+import pytest
+
+from tests.end_to_end.test_suspension import house
+from tests.fixtures.platform import Platform
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("platform")]
+
+
+async def test_runs_get_their_turn_when_others_end(platform: Platform) -> None:
+    """Rules 14, 22: never more than two at once, by priority and then age, and no workflow before its turn."""
+    async with house(platform) as home:
+        plan = f"p-{uuid4().hex[:10]}"
+        await home.admin.plans.put(plan, running_runs=2)
+        await home.admin.tenants.update(home.slug, plan=plan)
+        agent = await platform.agent(home.api, home.model, [{"content": "Done.", "first_delay_ms": 150}] * 8)
+        runs = [(await home.api.runs.start(agent, "x", priority=3 if n < 6 else 1)).id for n in range(8)]
+        with platform.workers(2):
+            began = time.monotonic()
+            most = 0
+            while time.monotonic() - began < 40:
+                counted = await home.records.rows(
+                    "SELECT count(*) FILTER (WHERE admitted_at IS NOT NULL AND finished_at IS NULL) AS held, "
+                    "count(*) FILTER (WHERE finished_at IS NULL) AS live FROM runs"
+                )
+                most = max(most, counted[0]["held"])
+                if counted[0]["live"] == 0:
+                    break
+                await asyncio.sleep(0.02)
+            assert most == 2
+            for run in runs:
+                await home.completed(run)
+        rows = await home.records.rows("SELECT id, admitted_at, finished_at FROM runs")
+        admitted = {str(row["id"]): row["admitted_at"] for row in rows}
+        order = sorted(runs, key=lambda run: admitted[run])
+        assert set(order[:2]) == set(runs[:2])
+        assert set(order[2:4]) == set(runs[6:])
+        assert order[4:] == runs[2:6]
+
+
+async def test_a_waiting_run_ends_at_its_deadline(platform: Platform) -> None:
+    """The time that a run may take counts from the moment that it was accepted."""
+    async with house(platform) as home:
+        plan = f"p-{uuid4().hex[:10]}"
+        await home.admin.plans.put(plan, running_runs=1)
+        await home.admin.tenants.update(home.slug, plan=plan)
+        agent = await platform.agent(home.api, home.model, [{"content": "Done.", "first_delay_ms": 20_000}])
+        with platform.workers(1):
+            holder = await home.api.runs.start(agent, "x")
+            late = await home.api.runs.start(agent, "x", limits={"seconds": 1})
+            record = await home.records.until(late.id, lambda seen: seen.row["finished_at"], 20)
+            assert record.row["error_code"] == "deadline_exceeded"
+            assert record.types == ["run.queued", "run.failed"]
+            await home.api.runs.cancel(holder.id)
+            await home.api.runs.wait(holder.id, timeout=20)
+
+
+async def test_a_flood_of_one_tenant_starves_no_other(platform: Platform) -> None:
+    """Temporal gives out activities by tenant: with two steps at once, a run overtakes another tenant's backlog."""
+    async with house(platform) as loud, house(platform) as quiet:
+        noise = await platform.agent(loud.api, loud.model, [{"content": "Noise.", "first_delay_ms": 100}] * 60)
+        word = await platform.agent(quiet.api, quiet.model, [{"content": "Word.", "first_delay_ms": 100}] * 3)
+        flood = [(await loud.api.runs.start(noise, "x")).id for _ in range(60)]
+        await asyncio.sleep(1.0)  # all of it is in Temporal's queue
+        runs = [(await quiet.api.runs.start(word, "x")).id for _ in range(3)]
+        await asyncio.sleep(0.5)
+        with platform.workers(1, WORKER_MAX_CONCURRENT_STEPS="2"):
+            for run in runs:
+                await quiet.completed(run)
+            ended = await loud.records.rows("SELECT count(*) AS n FROM runs WHERE finished_at IS NOT NULL")
+            assert ended[0]["n"] < 30  # in the order of arrival it would be all sixty
+            for run in flood:
+                await loud.completed(run)
