@@ -14,7 +14,7 @@ ROLES: dict[str, frozenset[str]] = {
     "get_metrics": ANYONE,
     "create_tenant": PLATFORM,
     "list_tenants": PLATFORM,
-    "get_tenant": PLATFORM | OPERATORS,  # an operator its own
+    "get_tenant": PLATFORM | OPERATORS,
     "update_tenant": PLATFORM,
     "delete_tenant": PLATFORM,
     "invite_user": OPERATORS,
@@ -24,13 +24,13 @@ ROLES: dict[str, frozenset[str]] = {
     "list_service_accounts": OPERATORS,
     "rotate_service_account": OPERATORS,
     "delete_service_account": OPERATORS,
-    "block_user": PLATFORM | OPERATORS,  # an operator in its tenant, an administrator among administrators
+    "block_user": PLATFORM | OPERATORS,
     "unblock_user": PLATFORM | OPERATORS,
     "list_blocks": PLATFORM | OPERATORS,
     "list_plans": PLATFORM,
-    "get_plan": PLATFORM | OPERATORS,  # an operator its own tenant's
+    "get_plan": PLATFORM | OPERATORS,
     "put_plan": PLATFORM,
-    "list_audit_entries": PLATFORM | OPERATORS,  # an administrator what belongs to no tenant
+    "list_audit_entries": PLATFORM | OPERATORS,
     "export_audit_log": PLATFORM | OPERATORS,
     "get_audit_head": PLATFORM | OPERATORS,
     "create_agent": OPERATORS,
@@ -57,4 +57,26 @@ ROLES: dict[str, frozenset[str]] = {
     "list_run_artifacts": MEMBERS,
     "get_artifact": MEMBERS,
     "get_artifact_content": MEMBERS,
+}
+
+# What the roles alone do not say; for docs/roles.md, which is generated.
+NOTES: dict[str, str] = {
+    "get_tenant": "an operator its own",
+    "block_user": "an operator in its tenant, an administrator among administrators",
+    "unblock_user": "an operator in its tenant, an administrator among administrators",
+    "list_blocks": "an operator of its tenant, an administrator of administrators",
+    "get_plan": "an operator its own tenant's",
+    "list_audit_entries": "an administrator what belongs to no tenant",
+    "export_audit_log": "an administrator what belongs to no tenant",
+    "get_audit_head": "an administrator what belongs to no tenant",
+    "list_runs": "a user its own",
+    "get_run": "a user its own",
+    "pause_run": "a user its own",
+    "resume_run": "a user its own",
+    "cancel_run": "a user its own",
+    "list_run_events": "a user its own",
+    "list_artifacts": "a user its own",
+    "list_run_artifacts": "a user its own",
+    "get_artifact": "a user its own",
+    "get_artifact_content": "a user its own",
 }
