@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent_runtime import AgentRuntimeFailure, ApiProblem, Unusable, WaitExpired
 
 from deploy.embedded.failures import StackFailure
+from services.cli.oauth import LoginEnded, LoginRefused
 
 RUN_FAILED = 1
 USAGE = 2
@@ -13,13 +14,15 @@ UNREACHABLE = 4
 INTERRUPTED = 130
 
 EPILOG = """Exit codes: 0 done · 1 the run that was followed failed or was cancelled · 2 wrong usage ·
-3 the API said no (4xx) · 4 the API cannot be reached or failed (5xx) · 130 interrupted."""
+3 the API said no (4xx), or the issuer · 4 the API cannot be reached or failed (5xx) · 130 interrupted."""
 
 
 def exit_code(failure: Exception) -> int:
     """The code for a failure that is expected."""
     if isinstance(failure, ApiProblem):
         return UNREACHABLE if failure.status >= 500 else DECLINED
+    if isinstance(failure, LoginEnded | LoginRefused):
+        return DECLINED
     if isinstance(failure, Unusable | OSError):
         return USAGE
     return RUN_FAILED if isinstance(failure, WaitExpired) else UNREACHABLE

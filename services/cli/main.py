@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from services.cli import stack
+from services.cli import login, stack
 from services.cli.access import Access, client
 from services.cli.agents import agents, versions
 from services.cli.artifacts import artifacts
@@ -52,7 +52,9 @@ def options(
     ctx: typer.Context,
     api_url: Annotated[
         str | None,
-        typer.Option(envvar="AGENT_RUNTIME_API_URL", help="Where the API is; else the embedded stack that runs."),
+        typer.Option(
+            envvar="AGENT_RUNTIME_API_URL", help="Where the API is; else the last login's, else the embedded stack."
+        ),
     ] = None,
     token_file: Annotated[
         Path | None,
@@ -71,7 +73,8 @@ def options(
 ) -> None:
     """Run AI agents as durable jobs.
 
-    Without --api-url the commands use the embedded stack of this machine (`agent-runtime up`), token included.
+    Without --api-url the commands use the API that you logged in to, or the embedded stack of this machine
+    (`agent-runtime up`), token included. A token that is given goes before a login.
     """
     if state_dir is not None:
         os.environ[STATE_DIR] = str(state_dir)  # the stack's own commands read it there
@@ -103,6 +106,7 @@ for group, name in (
     (plans, "plans"),
 ):
     app.add_typer(group, name=name)
+login.register(app)
 stack.register(app)
 
 

@@ -38,10 +38,11 @@ class Document(BaseModel):
 
 
 class ApiVersion(Document):
-    """`version` is the server's release, `api` the version in the paths (`v1`)."""
+    """`version` is the server's release, `api` the version in the paths (`v1`), `issuer` whose tokens it believes."""
 
     version: str
     api: str = "v1"
+    issuer: str = ""
 
 
 class Block(Document):

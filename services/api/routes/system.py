@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from libs.observability.metrics import MEDIA_TYPE, exposition
@@ -22,6 +22,7 @@ router = APIRouter(tags=["system"], route_class=GuardedRoute)
 class VersionInfo(BaseModel):
     version: str
     api: Literal["v1"]
+    issuer: str = Field(description="the OpenID Connect issuer whose access tokens are believed: log in there")
 
 
 class Health(BaseModel):
@@ -40,8 +41,8 @@ class ReadinessReport(BaseModel):
 
 
 @router.get("/v1/version", response_model=VersionInfo)
-async def get_version() -> Response:
-    return json_response(to_json({"version": VERSION, "api": "v1"}))
+async def get_version(services: Annotated[Services, Depends(get_services)]) -> Response:
+    return json_response(to_json({"version": VERSION, "api": "v1", "issuer": services.issuer}))
 
 
 @router.get("/healthz", response_model=Health)
