@@ -35,6 +35,7 @@ async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
         bench.cpu,
         bench.history,
         bench.long_run,
+        bench.noisy_neighbour,
     )
     rows = [await figure() for figure in figures if only in figure.__name__]
     await ours.close()

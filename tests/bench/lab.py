@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -84,8 +85,22 @@ class Lab:
     def script(self, model: str, turns: list[dict[str, Any]]) -> None:
         httpx.post(f"{self.model_url}/control/scripts", json={"model": model, "turns": turns}).raise_for_status()
 
-    def token(self, role: str = "operator") -> str:
-        return self.stack.token(role=role, tenant=TENANT, lifetime=36_000)
+    def token(self, role: str = "operator", tenant: str = TENANT) -> str:
+        return self.stack.token(role=role, tenant=tenant, lifetime=36_000)
+
+    @contextmanager
+    def flood(self, tenant: str, agent: str, per_second: int) -> Iterator[None]:
+        """Another tenant posts runs as fast as this, whatever it is answered."""
+        environment = {**os.environ, "FLOOD_TOKEN": self.token(tenant=tenant)}
+        command = [sys.executable, "-m", "tests.bench.flood", self.api_url, agent, str(per_second)]
+        program = subprocess.Popen(command, env=environment)
+        try:
+            yield
+            if program.poll() is not None:
+                raise RuntimeError("the flood ended by itself")
+        finally:
+            program.terminate()
+            program.wait()
 
     def processes(self, *names: str) -> list[psutil.Process]:
         return [psutil.Process(pid) for name in names if (pid := self.stack.pid(name)) is not None]

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.bench.lab import PROVIDER, Lab
+from tests.bench.lab import PROVIDER, TENANT, Lab
 
 TERMINAL = {"run.completed", "run.failed", "run.cancelled"}
 ITEM = {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]}
@@ -19,11 +19,11 @@ ITEM = {"type": "object", "properties": {"item": {"type": "string"}}, "required"
 class Ours:
     """One HTTP client with a token."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, tenant: str = TENANT) -> None:
         self._lab = lab
         self._http = httpx.AsyncClient(
             base_url=lab.api_url,
-            headers={"Authorization": f"Bearer {lab.token()}"},
+            headers={"Authorization": f"Bearer {lab.token(tenant=tenant)}"},
             timeout=60,
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=64),

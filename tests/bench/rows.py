@@ -23,6 +23,8 @@ from tests.bench.ours import Ours
 CLIENTS = 16
 LONG_RUN = 200
 HISTORY_ROUNDS = 25
+LOUD_REQUESTS = 100  # a second
+LOUD_PLAN = {"requests_per_second": 10, "running_runs": 2, "queued_runs": 20}
 FEW, MANY = (3, 12), (191, 200)  # windows of steps
 
 
@@ -211,3 +213,37 @@ class Bench:
             if event["type"] == "model.completed":
                 marks[event["data"]["turn"]] = cpu_seconds(*platform)
         return marks
+
+    async def noisy_neighbour(self) -> Row:
+        """The other tenant's plan allows what fits this machine beside others; it asks for ten times as much."""
+        admin = {"Authorization": f"Bearer {self._lab.token('admin')}"}
+        loud = f"loud-{uuid4().hex[:8]}"
+        async with httpx.AsyncClient(base_url=self._lab.api_url, headers=admin, trust_env=False) as http:
+            (await http.put(f"/v1/plans/{loud}", json=LOUD_PLAN)).raise_for_status()
+            (await http.post("/v1/tenants", json={"slug": loud, "plan": loud})).raise_for_status()
+        neighbour = Ours(self._lab, loud)
+        await neighbour.agent("one")
+        await neighbour.close()
+        alone: list[float] = []
+        beside: list[float] = []
+        for _ in range(2):
+            alone += await self._times(lambda: self._ours.complete("one"))
+            with self._lab.flood(loud, "one", LOUD_REQUESTS):
+                await asyncio.sleep(2)
+                beside += await self._times(lambda: self._ours.complete("one"))
+            await asyncio.sleep(2)  # what it left ends
+        return Row("one-call run, p95, while another tenant floods / alone", "ms", _p95(beside), _p95(alone), 2.0)
+
+    async def _times(self, one: Callable[[], Awaitable[Any]]) -> list[float]:
+        """Milliseconds of each, one after the other."""
+        taken = []
+        for _ in range(self._repetitions * 3):
+            began = time.perf_counter()
+            await one()
+            taken.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.01)
+        return taken
+
+
+def _p95(taken: list[float]) -> float:
+    return sorted(taken)[round(len(taken) * 0.95) - 1]
