@@ -61,14 +61,17 @@ _ADMIT_WORKING = Statement(
     WHERE r.tenant_id = CAST(:tenant AS uuid) AND {WAITS} AND r.status NOT IN ('queued', 'paused')
     """
 )
+# Nobody is waited for, so that nobody who does the same at the same time is waited for in a circle.
 _REVOKE = Statement(
     f"""
+    WITH held AS (
+        SELECT tenant_id, id FROM runs WHERE tenant_id = CAST(:tenant AS uuid) AND {HOLDS}
+            AND EXISTS (SELECT FROM tenants t WHERE t.id = CAST(:tenant AS uuid) AND t.status <> 'active')
+        ORDER BY id LIMIT CAST(:most AS int) FOR NO KEY UPDATE OF runs SKIP LOCKED
+    )
     UPDATE runs r SET
         admitted_at = NULL, control_seq = r.control_seq + 1, checks = 0, next_check_at = clock_timestamp()
-    WHERE r.tenant_id = CAST(:tenant AS uuid) AND r.id IN (
-        SELECT id FROM runs WHERE tenant_id = CAST(:tenant AS uuid) AND {HOLDS} ORDER BY id LIMIT CAST(:most AS int)
-    ) AND r.{HOLDS.replace("AND ", "AND r.")}
-        AND EXISTS (SELECT FROM tenants t WHERE t.id = CAST(:tenant AS uuid) AND t.status <> 'active')
+    FROM held WHERE r.tenant_id = held.tenant_id AND r.id = held.id
     RETURNING {_GIVEN}
     """
 )
@@ -141,7 +144,10 @@ async def admit_working(connection: AsyncConnection, tenant_id: UUID) -> None:
 
 
 async def revoke(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[Given]:
-    """Take the places of a tenant that may not work: its runs park. What is asked of each run stays."""
+    """Take places of a tenant that may not work: its runs park. What is asked of each run stays.
+
+    A run of which something is written at this moment is passed over; `stopped_tenants` tells that it is left.
+    """
     return [Given._make(row) for row in await _REVOKE.run(connection, tenant=tenant_id, most=most)]
 
 
