@@ -1,0 +1,1 @@
+"""A suite that talks to a gateway; see kong/README.md for which one."""
