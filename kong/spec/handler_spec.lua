@@ -3,7 +3,7 @@
 local NOW = 1000000
 local CONF = {
   issuer = "https://id/realms/r", audience = "api", algorithms = { "RS256" }, leeway = 5, tenant_claim = "tenant_id",
-  service_account_prefix = "service-account-", realm = "api", jwks_retry = 10,
+  service_account_prefix = "", realm = "api", jwks_retry = 10,
 }
 local tokens, keys, sent, seen, key_failure
 

@@ -3,7 +3,7 @@ local verdict = require "kong.plugins.keycloak-jwt.verdict"
 local NOW = 1000000
 local CONF = {
   issuer = "https://id/realms/r", audience = "api", algorithms = { "RS256" }, leeway = 5, tenant_claim = "tenant_id",
-  service_account_prefix = "service-account-", realm = "api", jwks_retry = 9.5, jwks_ttl = 300, jwks_max_stale = 3600,
+  service_account_prefix = "", realm = "api", jwks_retry = 9.5, jwks_ttl = 300, jwks_max_stale = 3600,
 }
 local NONE = {}
 
@@ -162,22 +162,26 @@ describe("who calls", function()
     assert.is_nil(who.tenant)
   end)
 
+  local account = { tenant_id = NONE, azp = "build-0a1b", client_id = "build-0a1b", realm_access = NONE }
+
   it("counts by client as a service account, whose tenant only the API knows", function()
-    local who = verdict.identity(CONF, claims { tenant_id = NONE, azp = "service-account-ci", realm_access = NONE })
-    assert.equal("client:service-account-ci", who.counts_as)
+    local who = verdict.identity(CONF, claims(account))
+    assert.equal("client:build-0a1b", who.counts_as)
     assert.is_nil(who.tenant)
-    local other = with(CONF, { service_account_prefix = "sa." })
-    assert.is_nil(verdict.identity(other, claims { tenant_id = NONE, azp = "service-account-ci" }))
-    assert.is_not_nil(verdict.identity(other, claims { tenant_id = NONE, azp = "sa.ci" }))
+    local named = with(CONF, { service_account_prefix = "sa." })
+    assert.is_nil(verdict.identity(named, claims(account)))
+    assert.is_not_nil(verdict.identity(named, claims(with(account, { azp = "sa.ci", client_id = "sa.ci" }))))
   end)
 
   it("is refused without a tenant otherwise", function()
     for _, changes in ipairs {
       { tenant_id = NONE },
       { tenant_id = NONE, azp = NONE },
-      { tenant_id = NONE, azp = "service-account-" },
-      { tenant_id = NONE, azp = "my-service-account-x" },
-      { tenant_id = NONE, azp = "service-account-x\r\nX-Evil: 1" },
+      with(account, { client_id = NONE }),
+      with(account, { client_id = "another" }),
+      with(account, { azp = NONE }),
+      with(account, { sid = "a session: a person" }),
+      with(account, { azp = "x\r\nX-Evil: 1", client_id = "x\r\nX-Evil: 1" }),
       { tenant_id = NONE, realm_access = { roles = "admin" } },
       { tenant_id = NONE, realm_access = { roles = { "administrator", "admin\n" } } },
       { tenant_id = "" },
@@ -191,7 +195,6 @@ describe("who calls", function()
       assert.is_nil(who)
       assert.equal("no tenant", flaw)
     end
-    assert.is_nil(verdict.identity(with(CONF, { service_account_prefix = "" }), claims { tenant_id = NONE }))
   end)
 
   it("brings no header that a claim has made up", function()

@@ -25,8 +25,8 @@ return {
           { jwks_min_refresh = { type = "number", required = true, default = 10, gt = 0 } },
           { http_timeout = { type = "integer", required = true, default = 2000, between = { 100, 10000 } } },
           { ssl_verify = { type = "boolean", required = true, default = true } },
-          -- clients whose tokens name no tenant, since the API knows it; empty: none
-          { service_account_prefix = { type = "string", required = true, default = "service-account-", len_min = 0 } },
+          -- what the names of service accounts begin with; their tokens name no tenant, since the API knows it
+          { service_account_prefix = { type = "string", required = true, default = "", len_min = 0 } },
           { tenant_claim = { type = "string", required = true, default = "tenant_id" } },
           { realm = { type = "string", required = true, default = "api" } },
         },

@@ -136,6 +136,12 @@ local function client_of(claims)
   end
 end
 
+-- As the API tells service accounts from people: Keycloak writes client_id into tokens of client credentials only, and a
+-- person's token has a session.
+local function of_client(claims, client)
+  return client ~= nil and claims.client_id == client and claims.sid == nil
+end
+
 -- Who is calling: {tenant, subject, roles, client, counts_as}; or nil and why not.
 -- Without a tenant come administrators, who have none, and service accounts, whose tenant only the API knows. Whether
 -- either may do what it asks is for the API to say; here it is only said whose ceiling the request counts against.
@@ -152,7 +158,7 @@ function M.identity(conf, claims)
   local prefix = conf.service_account_prefix
   if contains(roles, "admin") then
     who.counts_as = "subject:" .. claims.sub
-  elseif client and prefix ~= "" and #client > #prefix and client:sub(1, #prefix) == prefix then
+  elseif of_client(claims, client) and client:sub(1, #prefix) == prefix then
     who.counts_as = "client:" .. client
   else
     return nil, "no tenant"

@@ -63,9 +63,11 @@ def test_who_has_no_tenant_has_a_ceiling_too(echoing: Site) -> None:
         headers = {"Authorization": f"Bearer {mint(tenant=None, **token)}"}
         return int(ask(echoing.echo_url, "GET", "/v1/agents", headers).header("RateLimit-Remaining"))
 
-    account: dict[str, Any] = {"role": "user", "client": "service-account-build"}
-    assert remaining(subject="one", **account) - remaining(subject="two", **account) == 1
-    assert remaining(role="user", client="service-account-other") == echoing.ceiling - 1
+    def account(name: str) -> dict[str, Any]:
+        return {"role": "user", "client": name, "claims": {"client_id": name}}
+
+    assert remaining(subject="one", **account("build-1")) - remaining(subject="two", **account("build-1")) == 1
+    assert remaining(**account("build-2")) == echoing.ceiling - 1
     assert remaining(role="admin", subject="root-1") - remaining(role="admin", subject="root-1") == 1
     assert remaining(role="admin", subject="root-2") == echoing.ceiling - 1
 

@@ -138,7 +138,7 @@ def test_without_a_tenant_only_administrators_and_service_accounts_pass(echoing:
     refused = asked(role="operator")
     refused.is_problem(403, "forbidden")
     assert 'error="insufficient_scope"' in refused.header("WWW-Authenticate")
-    account = asked(role="user", client="service-account-ci").json["headers"]
-    assert account["x-auth-client"] == ["service-account-ci"]
+    account = asked(role="user", client="build-0a1b", claims={"client_id": "build-0a1b"}).json["headers"]
+    assert account["x-auth-client"] == ["build-0a1b"]
     assert "x-tenant-id" not in account
     assert "x-tenant-id" not in asked(role="admin").json["headers"]

@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "jwks_retry": 10,
     "jwks_max_stale": 3600,
     "jwks_min_refresh": 10,
-    "service_account_prefix": "service-account-",
+    "service_account_prefix": "",
     "tenant_claim": "tenant_id",
     "realm": "api",
 }
