@@ -37,6 +37,8 @@ def main() -> int:
     seconds = time.monotonic() - began
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(findings.statuses.items()))
     say(f"{findings.cases} cases over {len(findings.by_operation)} operations in {seconds:.0f} s: {statuses}")
+    slowest = sorted(findings.seconds.items(), key=lambda pair: -pair[1])[:5]
+    say("waited for: " + ", ".join(f"{name} {waited:.0f} s" for name, waited in slowest))
     for name, example in sorted(findings.failures.items()):
         say(f"\nFAILED {name}\n{example}")
     say(f"\n{findings.cases} cases, {len(findings.failures)} kinds of failure")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -59,12 +60,15 @@ class Findings:
     cases: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     by_operation: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: Findings) -> None:
         self.cases += other.cases
         self.statuses += other.statuses
         self.by_operation += other.by_operation
+        for name, seconds in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0) + seconds
         for name, example in other.failures.items():
             self.failures.setdefault(name, example)
 
@@ -152,6 +156,7 @@ class Fuzzer:
         self._prepare(case, role)
         self.findings.cases += 1
         self.findings.by_operation[case.operation.label] += 1
+        began = time.monotonic()
         try:
             response = case.call(
                 base_url=self._ground.url, session=self._session, timeout=TIMEOUT, allow_redirects=False
@@ -159,6 +164,9 @@ class Fuzzer:
         except (requests.RequestException, Failure) as error:
             self._note(case, "no answer", f"{type(error).__name__}: {error}")
             return
+        finally:
+            label = case.operation.label
+            self.findings.seconds[label] = self.findings.seconds.get(label, 0) + time.monotonic() - began
         self.findings.statuses[response.status_code] += 1
         _remember(response.headers.get("location", [""])[0], self._ground.known)
         try:
