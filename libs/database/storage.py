@@ -11,6 +11,13 @@ from libs.database.statements import Statement
 _READ = Statement(
     "SELECT COALESCE(sum(artifact_bytes), 0) FROM storage WHERE tenant_id = CAST(:tenant AS uuid)",
 )
+_ROOM = Statement(
+    """
+    SELECT p.artifact_bytes - COALESCE(s.artifact_bytes, 0)
+    FROM tenants t JOIN plans p ON p.slug = t.plan LEFT JOIN storage s ON s.tenant_id = t.id
+    WHERE t.id = CAST(:tenant AS uuid)
+    """
+)
 # The row is there afterwards, and nobody else changes it until the transaction ends.
 _LOCK = Statement(
     """
@@ -29,3 +36,9 @@ async def lock(connection: AsyncConnection, tenant_id: UUID) -> int:
     """The same, and no artifact is added or deleted until the transaction ends."""
     row = await _LOCK.one(connection, tenant=tenant_id)
     return int(row[0])
+
+
+async def room(connection: AsyncConnection, tenant_id: UUID) -> int | None:
+    """Bytes that the tenant's plan still allows; None for any number."""
+    row = await _ROOM.one(connection, tenant=tenant_id)
+    return None if row is None or row[0] is None else int(row[0])

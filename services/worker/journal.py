@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from libs.clients.object_store import ObjectStore
-from libs.database import steps
+from libs.database import steps, storage
 from libs.database.engine import Database, is_unavailable
 from libs.database.steps import Change, ClosedCall, Committed, LoadedRun
 from libs.domain.errors import DependencyUnavailable
@@ -190,6 +190,12 @@ class Journal:
         """Settle the ledger of a call whose commit lost."""
         async with self._database.single() as connection:
             await steps.settle(connection, run.tenant_id, run.run_id, closed)
+
+    async def has_room(self, run: RunKey, size: int) -> bool:
+        """Whether the tenant's plan allows so many bytes more of artifacts."""
+        async with self._database.tenant(run.tenant_id) as connection:
+            room = await storage.room(connection, run.tenant_id)
+        return room is None or size <= room
 
     async def new_ids(self, run: RunKey, count: int) -> list[UUID]:
         async with self._database.tenant(run.tenant_id) as connection:

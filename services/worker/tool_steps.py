@@ -41,6 +41,7 @@ UNKNOWN_TO_MODEL = (
     "The outcome of this call is unknown: it was sent, and no answer came. It may or may not have taken effect. "
     "It was not repeated. Check before you call it again."
 )
+NO_ROOM = "The file was not kept: all artifacts together would have more bytes than the plan of the tenant allows."
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,12 @@ class ToolSteps:
         result = outcome.result
         if result is None:
             raise ValueError("an attempt without a result cannot be completed")
+        code = outcome.code
+        size = sum(file.size for file in result.artifacts)
+        if size and not await self._bench.journal.has_room(view.run, size):
+            result, code = ToolResult(NO_ROOM, is_error=True), "quota_exceeded"
         content, _ = clean(result.content)
-        data = self._result_data(
-            turn, prepared.call, attempt, content, result.is_error, outcome.code, outcome.duration_ms
-        )
+        data = self._result_data(turn, prepared.call, attempt, content, result.is_error, code, outcome.duration_ms)
         event = NewEvent(events.TOOL_COMPLETED, data, events.tool_result(turn, prepared.call.index))
         place = f"t{turn}.{prepared.call.index}/{attempt}/content"
         event = await self._bench.journal.store_large(view.run, event, "content", place)

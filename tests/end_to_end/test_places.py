@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.end_to_end.test_suspension import house
-from tests.fixtures.platform import Platform
+from tests.fixtures.platform import Platform, call
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("platform")]
 
@@ -78,3 +78,21 @@ async def test_a_flood_of_one_tenant_starves_no_other(platform: Platform) -> Non
             assert ended[0]["n"] < 30  # in the order of arrival it would be all sixty
             for run in flood:
                 await loud.completed(run)
+
+
+async def test_a_run_keeps_no_more_than_the_plan_allows(platform: Platform) -> None:
+    """The model is told, and may go on without the file."""
+    async with house(platform) as home:
+        plan = f"p-{uuid4().hex[:10]}"
+        await home.admin.plans.put(plan, artifact_bytes=10)
+        await home.admin.tenants.update(home.slug, plan=plan)
+        writes = [{"tool_calls": [call("write_artifact", name=name, content="123456")]} for name in ("a.txt", "b.txt")]
+        agent = await platform.agent(
+            home.api, home.model, [*writes, {"content": "Done."}], tools=[{"type": "artifacts"}]
+        )
+        with platform.workers(1):
+            run = await home.api.runs.start(agent, "x")
+            record = await home.completed(run.id)
+        assert [data.get("code") for data in record.of("tool.completed")] == [None, "quota_exceeded"]
+        assert [row["name"] for row in record.artifacts] == ["a.txt"]
+        assert await home.records.rows("SELECT artifact_bytes FROM storage") == [{"artifact_bytes": 6}]
