@@ -32,4 +32,5 @@ async def main(url: str, agent: str, per_second: int) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # real floods come from other machines: this one is not to take the platform's processors
     uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -96,3 +96,26 @@ async def test_a_run_keeps_no_more_than_the_plan_allows(platform: Platform) -> N
         assert [data.get("code") for data in record.of("tool.completed")] == [None, "quota_exceeded"]
         assert [row["name"] for row in record.artifacts] == ["a.txt"]
         assert await home.records.rows("SELECT artifact_bytes FROM storage") == [{"artifact_bytes": 6}]
+
+
+async def test_a_turn_that_nobody_gave_is_given_by_the_next_worker(platform: Platform) -> None:
+    """Rule 14: a run ended, and whoever wrote its end died before it looked who is next."""
+    async with house(platform) as home:
+        plan = f"p-{uuid4().hex[:10]}"
+        await home.admin.plans.put(plan, running_runs=1)
+        await home.admin.tenants.update(home.slug, plan=plan)
+        agent = await platform.agent(home.api, home.model, [{"content": "Done."}] * 2)
+        holder, waiting = [(await home.api.runs.start(agent, "x")).id for _ in range(2)]
+        assert (await home.api.runs.cancel(holder)).status == "cancelled"  # by the API, which admits nobody
+        assert (await home.api.runs.get(waiting)).waiting_for == "quota"
+        paused = [(await home.api.runs.start(agent, "x")).id for _ in range(2)]  # parked by the API, without a workflow
+        for run in paused:
+            assert (await home.api.runs.pause(run)).status == "paused"
+        await home.api.runs.resume(paused[0])
+        with platform.workers(1):
+            await home.completed(waiting)
+            record = await home.completed(paused[0])
+            assert [kind for kind in record.types if "paus" in kind or "resum" in kind] == [
+                "run.pausing", "run.paused", "run.resuming", "run.resumed",
+            ]  # fmt: skip
+        assert (await home.api.runs.cancel(paused[1])).status == "cancelled"
