@@ -15,6 +15,7 @@ from services.cli.agents import agents, versions
 from services.cli.artifacts import artifacts
 from services.cli.audit import audit
 from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explanation
+from services.cli.isolation.command import check_isolation
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
 from services.cli.plans import plans
 from services.cli.runs import runs
@@ -107,6 +108,7 @@ for group, name in (
 ):
     app.add_typer(group, name=name)
 login.register(app)
+app.command("isolation-check")(check_isolation)
 stack.register(app)
 
 

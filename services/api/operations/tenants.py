@@ -63,8 +63,10 @@ async def list_tenants(database: Database, before: UUID | None, limit: int) -> l
 
 async def get_tenant(database: Database, caller: Caller, name: str) -> TenantRow:
     """Any tenant for an administrator, its own for an operator."""
-    row = await find_tenant(database, name)
-    if not caller.roles & ADMINISTRATORS and row.id != caller.tenant_id:
+    if caller.roles & ADMINISTRATORS:
+        return await find_tenant(database, name)
+    row = await find_tenant(database, str(caller.tenant_id))
+    if parse_tenant(name) not in (row.id, row.slug):  # whether there is another one of this name is not told
         raise Forbidden("You may see your own tenant only.")
     return row
 

@@ -58,7 +58,9 @@ def test_roles(admin: httpx.Client, operator: httpx.Client, user: httpx.Client, 
 
 def test_an_operator_sees_no_other_tenant(admin: httpx.Client, operator: httpx.Client) -> None:
     other = admin.post("/v1/tenants", json={"slug": f"o-{secrets.token_hex(5)}"}).json()
-    assert operator.get(f"/v1/tenants/{other['id']}").status_code == 403
+    answers = [operator.get(f"/v1/tenants/{name}") for name in (other["id"], other["slug"], str(uuid4()), "nobody")]
+    assert [answer.status_code for answer in answers] == [403] * 4
+    assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
 def test_an_unknown_tenant_is_forbidden(client: Clients) -> None:
