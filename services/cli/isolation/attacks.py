@@ -100,7 +100,7 @@ class Attacks:
         if route.content:
             for name in (theirs["artifact_name"], f"../{theirs['tenant']}/{theirs['artifact_name']}"):
                 yield Attack(NAMES, filled(operation, route, {**mine, "artifact_name": name}))
-        if route.shared:
+        if route.shared and all(kind in theirs for kind in route.shared.values()):
             both = Route(route.shared, body=route.body)
             yield Attack(SHARED, filled(operation, both, mine))
 
@@ -123,6 +123,8 @@ class Attacks:
                 shot = filled(operation, route, mine, body={**mine, kind: theirs[kind]})
                 twin = filled(operation, route, mine, body={**mine, kind: self._nobody[kind]})
                 yield Attack(BODY, shot, theirs=True, twin=twin)
+        if route.lure in theirs:
+            yield Attack(BODY, filled(operation, route, mine, body={**mine, "lure": theirs[route.lure]}))
         for field in ("tenant_id", "tenant", "id", "created_by", "subject"):
             plain = filled(operation, route, mine)
             named = {**plain.body, field: theirs["subject" if field in ("created_by", "subject") else "tenant"]}

@@ -88,7 +88,7 @@ class Check:
         """A read that the victim itself cannot make proves nothing when the attacker cannot make it either."""
         missing = [kind for kind in (*route.path.values(), *route.query.values()) if kind not in self.victim.values]
         answer = None if missing else self._own(operation, route)
-        if missing or (answer is not None and answer.status in NOT_OFFERED):
+        if missing or (answer is not None and answer.code in NOT_OFFERED):
             report.not_offered.add(operation.name)
             return False
         if answer is not None and answer.status >= 400:

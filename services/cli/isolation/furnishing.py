@@ -7,7 +7,9 @@ from secrets import token_hex
 from typing import Any
 from uuid import uuid4
 
-from services.cli.isolation.parties import CheckImpossible, Party, Shot, segment
+from agent_runtime import AgentRuntimeFailure
+
+from services.cli.isolation.parties import Party, Shot, segment
 
 MODEL = "isolation-check/none"  # of no provider: runs end without a model call
 PATIENCE_SECONDS = 5.0
@@ -37,6 +39,12 @@ def furnish(party: Party, shared: str, patience: float) -> None:
         _secret(party, name)
     for _ in range(2):
         _block(party)
+    _user(party)
+    for kind, name in (
+        ("account", party.mark("the name of a service account", f"{own}-ci")),
+        ("shared_account", shared),
+    ):
+        _account(party, kind, name)
 
 
 def _agent(party: Party, slug: str) -> None:
@@ -81,10 +89,42 @@ def _block(party: Party) -> None:
     party.values["blocked"] = subject
 
 
+def _user(party: Party) -> None:
+    """At the issuer, where the platform manages users."""
+    email = party.mark("the address of a user", f"isolation-{token_hex(8)}@isolation.example")
+    made = party.make(Shot("POST", "/v1/users", body={"email": email}), 409)
+    if made and "id" in made:
+        party.values |= {"user": party.mark("the id of a user", made["id"]), "email": email}
+        _hidden(party, "the first password of a user", made["temporary_password"])
+
+
+def _account(party: Party, kind: str, name: str) -> None:
+    made = party.make(Shot("POST", "/v1/service-accounts", body={"name": name}), 409)
+    if made and "client_id" in made:
+        party.values[kind] = name
+        party.mark("the client of a service account", made["client_id"])
+        _hidden(party, "the secret of a service account", made["client_secret"])
+
+
+def _hidden(party: Party, what: str, value: str | None) -> None:
+    if value:
+        party.mark(what, value)
+
+
 def nowhere() -> dict[str, str]:
     """What nobody has, of the same kinds."""
-    random = {name: str(uuid4()) for name in ("tenant", "subject", "run", "artifact")}
-    for name in ("tenant_slug", "plan", "agent", "shared", "secret", "artifact_name", "blocked", "account"):
+    random = {name: str(uuid4()) for name in ("tenant", "subject", "run", "artifact", "user")}
+    for name in (
+        "tenant_slug",
+        "plan",
+        "agent",
+        "shared",
+        "secret",
+        "artifact_name",
+        "blocked",
+        "account",
+        "shared_account",
+    ):
         random[name] = f"isolation-{token_hex(8)}"
     return {**random, "number": "1", "label": f"isolation:{token_hex(8)}"}
 
@@ -96,6 +136,19 @@ def clear(party: Party) -> None:
     names: list[Any] = [values.get("secret"), values.get("shared")]
     shots += [Shot("DELETE", f"/v1/secrets/{segment(name)}") for name in names if name]
     shots += [Shot("POST", f"/v1/users/{mark}/unblock") for mark, what in party.marks.items() if "blocked" in what]
+    shots += [Shot("DELETE", f"/v1/users/{user['id']}") for user in _listed(party, "users", "username")]
+    shots += [
+        Shot("DELETE", f"/v1/service-accounts/{each['name']}") for each in _listed(party, "service-accounts", "name")
+    ]
     for shot in shots:
-        with suppress(CheckImpossible):
+        with suppress(AgentRuntimeFailure):
             party.send(shot)
+
+
+def _listed(party: Party, nouns: str, name: str) -> list[Any]:
+    """What this check has made of these, in attacks too."""
+    with suppress(AgentRuntimeFailure):
+        answer = party.send(Shot("GET", f"/v1/{nouns}", params=(("limit", "100"),)))
+        items = answer.document.get("items", []) if isinstance(answer.document, dict) else []
+        return [item for item in items if str(item.get(name)).startswith("isolation-")]
+    return []

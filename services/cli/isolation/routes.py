@@ -18,8 +18,9 @@ class Route:
     """What a route names, and what an operator may expect of it.
 
     `path`, `query` and `shared` map a parameter to the kind of thing that it names. `names` are the kinds that the body
-    names. `free` says that any name may be used, as when something is made: then it is only looked at whose thing it
-    is. `forbidden` is what no operator may do, `public` what needs no token. `volatile` answers change by themselves.
+    names; `lure` is one that the body may take as the name of something new. `free` says that any name may be used, as
+    when something is made: then it is only looked at whose thing it is. `forbidden` is what no operator may do, `public`
+    what needs no token. `volatile` answers change by themselves.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Route:
     shared: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
     names: tuple[str, ...] = ()
+    lure: str = ""
     content: bool = False
     free: bool = False
     forbidden: bool = False
@@ -44,6 +46,14 @@ def _agent(values: Values) -> Any:
     return {"slug": f"isolation-{token_hex(6)}", "description": "of the attack", "spec": _spec(values)}
 
 
+def _user(values: Values) -> Any:
+    return {"email": values.get("lure") or f"isolation-{token_hex(6)}@isolation.example"}
+
+
+def _account(values: Values) -> Any:
+    return {"name": values.get("lure") or f"isolation-{token_hex(6)}"}
+
+
 def _run(values: Values) -> Any:
     return {"agent": values["agent"], "input": "of the attack", "labels": {"isolation": "attack"}}
 
@@ -56,6 +66,7 @@ RUN = {"run_id": "run"}
 ARTIFACT = {"artifact_id": "artifact"}
 SECRET = {"name": "secret"}
 TENANT = {"tenant": "tenant"}
+ACCOUNT = {"account": "account"}
 BY_SLUG = ({"tenant": "tenant_slug"},)
 
 ROUTES: dict[str, Route] = {
@@ -108,6 +119,13 @@ ROUTES: dict[str, Route] = {
     "GET /v1/tenants/{tenant}": Route(TENANT, BY_SLUG),
     "PATCH /v1/tenants/{tenant}": Route(TENANT, BY_SLUG, body=lambda values: {"name": "attack"}, forbidden=True),
     "DELETE /v1/tenants/{tenant}": Route(TENANT, BY_SLUG, forbidden=True),
+    "GET /v1/service-accounts": Route(),
+    "POST /v1/service-accounts": Route(body=_account, lure="shared_account"),
+    "POST /v1/service-accounts/{account}/rotate": Route(ACCOUNT, shared={"account": "shared_account"}),
+    "DELETE /v1/service-accounts/{account}": Route(ACCOUNT, shared={"account": "shared_account"}),
+    "GET /v1/users": Route(),
+    "POST /v1/users": Route(body=_user, lure="email"),
+    "DELETE /v1/users/{user}": Route({"user": "user"}, ({"user": "subject"},)),
     "POST /v1/users/{user}/block": Route(
         {"user": "blocked"}, ({"user": "subject"},), body=lambda values: {"reason": "attack"}, free=True
     ),

@@ -13,7 +13,7 @@ from services.cli.isolation.routes import ROUTES, Route
 GOES_ON = frozenset(
     {"status", "waiting_for", "started_at", "finished_at", "usage", "steps", "last_seq", "output", "error"}
 )
-NOT_OFFERED = (501, 503)
+NOT_OFFERED = ("secrets_not_configured", "provisioning_not_configured")
 
 
 def leaks(attack: Attack, route: Route, answer: Answer, twin: Answer | None, victim: Party) -> str | None:
@@ -22,7 +22,7 @@ def leaks(attack: Attack, route: Route, answer: Answer, twin: Answer | None, vic
     for mark, what in victim.marks.items():
         if mark in answer.text and mark not in said:
             return f"the answer holds {what} of the other tenant"
-    if answer.status in NOT_OFFERED:
+    if answer.code in NOT_OFFERED:
         return None
     if answer.status >= 500:
         return f"the answer is {answer.status}: nobody knows what was done"
