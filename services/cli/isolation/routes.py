@@ -19,8 +19,8 @@ class Route:
 
     `path`, `query` and `shared` map a parameter to the kind of thing that it names. `names` are the kinds that the body
     names; `lure` is one that the body may take as the name of something new. `free` says that any name may be used, as
-    when something is made: then it is only looked at whose thing it is. `forbidden` is what no operator may do, `public`
-    what needs no token. `volatile` answers change by themselves.
+    when something is made: then it is only looked at whose thing it is. `forbidden` is what no operator may do,
+    `public` what needs no token. `volatile` answers change by themselves.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
