@@ -36,6 +36,7 @@ async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
         bench.history,
         bench.long_run,
         bench.noisy_neighbour,
+        bench.verification,
     )
     rows = [await figure() for figure in figures if only in figure.__name__]
     await ours.close()
@@ -48,7 +49,7 @@ def show(rows: list[Row], console: Console) -> None:
     for heading in ("figure", "ours", "floor", "ratio", "must", ""):
         table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
     for row in rows:
-        must = f"{'≥' if row.at_least else '≤'} {row.must:g}"
+        must = "" if row.must is None else f"{'≥' if row.at_least else '≤'} {row.must:g}"
         verdict = "" if row.holds else "falls short"
         ours, floor = (f"{value:,.2f} {row.unit}" for value in (row.ours, row.floor))
         table.add_row(row.figure, ours, floor, f"{row.ratio:.2f}", must, verdict)

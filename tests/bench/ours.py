@@ -53,6 +53,11 @@ class Ours:
         answer.raise_for_status()
         return str(answer.json()["id"])
 
+    async def look(self, agent: str, token: str) -> None:
+        """Read an agent with a token of its own."""
+        answer = await self._http.get(f"/v1/agents/{agent}", headers={"Authorization": f"Bearer {token}"})
+        answer.raise_for_status()
+
     async def first_event(self, agent: str) -> tuple[float, float]:
         """Seconds from sending POST to its answer, and to the first event over SSE."""
         began = time.perf_counter()
