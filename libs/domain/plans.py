@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 DEFAULT = "default"
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}/(\*|[^\s\x00-\x1f*]{1,200})$"
-_PATTERN = re.compile(MODEL_PATTERN)
 
 
 class Plan(NamedTuple):
@@ -27,7 +25,3 @@ def allows(patterns: Sequence[str] | None, model: str) -> bool:
     if patterns is None:
         return True
     return model in patterns or f"{model.partition('/')[0]}/*" in patterns
-
-
-def is_pattern(text: str) -> bool:
-    return _PATTERN.fullmatch(text) is not None

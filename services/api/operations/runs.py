@@ -64,25 +64,21 @@ async def start_run(call: Call, wanted: RunCreate) -> Answer:
     try:
         return await _accept(call, wanted, text, stored, replaced, exactly=False)
     except NoPlace:  # near the limit every place counts
-        pass
-    try:
         return await _accept(call, wanted, text, stored, replaced, exactly=True)
-    except NoPlace:
-        raise TooManyRuns(
-            "As many runs of your tenant as its plan allows wait for their turn. Try again when some have ended.",
-            FULL_RETRY_SECONDS,
-        ) from None
 
 
 async def _accept(
     call: Call, wanted: RunCreate, text: str, stored: str | None, replaced: int, *, exactly: bool
 ) -> Answer:
-    """Raises `NoPlace`, and then nothing was kept, the key neither."""
+    """Raises `NoPlace` where it has to be counted exactly; nothing was kept then, the key neither."""
     starts, tenant_id = call.services.starts, call.tenant_id
     admitted: list[Given] = []
     async with call.services.database.tenant(tenant_id) as connection:
         run, places = await _prepare(connection, call, wanted, text, stored, replaced, exactly=exactly)
-        recorded = await _record(connection, run, places, call.key)
+        try:
+            recorded = await _record(connection, run, places, call.key)
+        except NoPlace:
+            raise _full() if places.exact else NoPlace from None
         if recorded is None and call.key:
             return await _replay(connection, call.key, wanted.agent, text)
         assert recorded is not None  # noqa: S101 - without a key there is nobody to lose to
@@ -93,6 +89,13 @@ async def _accept(
     for given in admitted:
         starts.admitted(tenant_id, given)
     return Answer(202, new_run_json(wanted.agent, run, recorded, text), f"/v1/runs/{recorded.id}")
+
+
+def _full() -> TooManyRuns:
+    return TooManyRuns(
+        "As many runs of your tenant as its plan allows wait for their turn. Try again when some have ended.",
+        FULL_RETRY_SECONDS,
+    )
 
 
 async def get_run(services: Services, caller: Caller, run_id: UUID, wait: float) -> str:

@@ -52,7 +52,8 @@ def test_pages_hold_every_plan_once(admin: httpx.Client) -> None:
     "body",
     [
         {"running_runs": 0}, {"running_runs": "3"}, {"running_runs": 1.5}, {"requests_per_second": 2**31},
-        {"queued_runs": -1}, {"artifact_bytes": 2**63}, {"allowed_models": ["gpt"]}, {"allowed_models": ["a/b*"]},
+        {"queued_runs": -1}, {"artifact_bytes": 2**63}, {"allowed_models": ["gpt"]}, {"allowed_models": ["a/**"]},
+        {"allowed_models": ["A/x"]}, {"allowed_models": ["a/b*"]},
         {"allowed_models": ["*/x"]}, {"slug": "x"},
     ],
 )  # fmt: skip

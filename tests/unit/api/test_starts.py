@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from libs.contracts.workflow import RunRef, Wake
+from libs.database.admission import Given
 from libs.domain.errors import DependencyUnavailable
 from services.api.starts import QUEUE_LENGTH, Starts
 
@@ -69,3 +70,20 @@ async def test_overflow_and_shutdown_do_not_wait() -> None:
         starts.start(uuid4(), uuid4(), None, 3)
     await starts.close()
     assert time.monotonic() - began < 2
+
+
+async def test_a_run_that_got_its_turn_is_started_and_then_woken_where_it_was_parked() -> None:
+    workflows = Workflows("works")
+    starts = Starts(workflows)
+    starts.begin()
+    tenant, fresh, parked = uuid4(), uuid4(), uuid4()
+    starts.admitted(tenant, Given(fresh, 2, None, 0))
+    await asyncio.sleep(0.05)
+    starts.admitted(tenant, Given(parked, 3, None, 5))
+    await asyncio.sleep(0.05)
+    await starts.close()
+    assert workflows.calls == [
+        ("start", RunRef(str(tenant), str(fresh)), 2),
+        ("start", RunRef(str(tenant), str(parked)), 3),
+        ("wake", RunRef(str(tenant), str(parked)), Wake(5)),
+    ]
