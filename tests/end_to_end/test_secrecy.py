@@ -78,7 +78,8 @@ async def check_histories(platform: Platform, tenant: str, hidden: list[str]) ->
     count = 0
     async for execution in client.list_workflows(f"TenantId = '{platform.tenants[tenant]}'"):
         history = await client.get_workflow_handle(execution.id).fetch_history()
-        check_hides(execution.id, history.to_json().encode(), hidden)
+        # As JSON, payloads would be in base64.
+        check_hides(execution.id, b"".join(event.SerializeToString() for event in history.events), hidden)
         count += 1
     return count
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,8 @@ async def histories(platform: Platform, tenant: str) -> AsyncIterator[tuple[str,
     client = await Client.connect(environment["TEMPORAL_ADDRESS"], data_converter=CONVERTER)
     async for execution in client.list_workflows(f"TenantId = '{platform.tenants[tenant]}'"):
         history = await client.get_workflow_handle(execution.id).fetch_history()
-        yield f"history {execution.id}", json.dumps(history.to_json_dict()).encode()
+        # As JSON, payloads would be in base64.
+        yield f"history {execution.id}", b"".join(event.SerializeToString() for event in history.events)
 
 
 def check_hides(name: str, content: bytes, hidden: list[str]) -> None:

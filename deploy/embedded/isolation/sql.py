@@ -51,6 +51,8 @@ async def attacks(environment: Mapping[str, str], attacker: str, victim: Victim)
         tables = await connection.fetch(_TABLES)
         for tried in await _catalogue(connection, tables):
             yield tried
+        for table in tables:  # on a connection that never had a tenant, and further down on one that had
+            yield await _without(connection, table)
         for table in tables:
             yield await _reading(connection, table, attacker, victim)
             yield await _without(connection, table)
@@ -118,7 +120,7 @@ async def _reading(connection: Any, table: Any, attacker: str, victim: Victim) -
 
 
 async def _without(connection: Any, table: Any) -> Tried:
-    """The forgotten setting, on a connection that had one before."""
+    """The forgotten setting."""
     seen = await connection.fetchval(f'SELECT count(*) FROM "{table["name"]}"')  # noqa: S608 - the database's own name
     return Tried(LAYER, UNSET, table["name"], f"{seen} rows are seen" if seen else None)
 
@@ -141,6 +143,8 @@ async def _writing(connection: Any, name: str, statement: str, attacker: str, vi
             done = await connection.execute(statement, victim.tenant_id)
             if not done.endswith(" 0"):
                 leak = f"{done}: {statement}"
+        except asyncpg.IntegrityConstraintViolationError as error:
+            leak = f"only a constraint was in the way ({error.constraint_name}): {statement}"
         except asyncpg.PostgresError:
             pass
     return Tried(LAYER, WRITE, name, leak)

@@ -30,5 +30,6 @@ async def attacks(environment: Mapping[str, str], attacker: str, victim: Victim)
 
 async def _holds(client: Client, workflow_id: str, victim: Victim) -> str | None:
     history: Any = await client.get_workflow_handle(workflow_id).fetch_history()
-    text = str(history.to_json())
-    return f"the history of {workflow_id} holds content" if any(mark in text for mark in victim.marks) else None
+    raw = b"".join(event.SerializeToString() for event in history.events)  # as JSON, payloads would be in base64
+    found = any(mark.encode() in raw for mark in victim.marks)
+    return f"the history of {workflow_id} holds content" if found else None
