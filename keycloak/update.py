@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keycloak import provisioner
+from keycloak import provisioner, registration
 from keycloak.admin import Admin
 from keycloak.profile import correct_profile
 
@@ -49,7 +49,7 @@ def update(admin: Admin, document: dict[str, Any]) -> list[str]:
             said += _client(admin, realm, client)
         said += _scopes(admin, realm, document)
         said += _service_accounts(admin, realm, document)
-    return said + provisioner.grant(admin, realm)
+    return said + provisioner.grant(admin, realm) + registration.allow(admin, realm)
 
 
 def add(admin: Admin, realm: str, resources: dict[str, Any]) -> list[str]:
@@ -74,7 +74,7 @@ def warnings(admin: Admin, realm: str) -> list[str]:
     mappings = admin.get(f"/{realm}/users/{user['id']}/role-mappings")
     theirs = [role["name"] for each in mappings.get("clientMappings", {}).values() for role in each["mappings"]]
     theirs += [role["name"] for role in mappings.get("realmMappings", [])]
-    if more := sorted(set(theirs) - {"query-users"}):
+    if more := sorted(set(theirs) - {"query-users", registration.ROLE}):
         found.append(f"{provisioner.CLIENT} has roles that it must not have: {', '.join(more)}")
     return found
 

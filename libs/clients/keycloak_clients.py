@@ -40,7 +40,8 @@ def _wanted(name: str, client_id: str) -> dict[str, Any]:
         "fullScopeAllowed": False,
         "redirectUris": [],
         "webOrigins": [],
-        "defaultClientScopes": ["basic", SCOPE],
+        # Named too, or the first change would take it away: with it a token says that the client itself is its subject.
+        "defaultClientScopes": ["basic", SCOPE, "service_account"],
         "optionalClientScopes": [],
     }
 

@@ -20,6 +20,7 @@ from services.cli.output import AsJson, console, error_console, json_wanted, pri
 from services.cli.plans import plans
 from services.cli.runs import runs
 from services.cli.secrets import secrets
+from services.cli.service_accounts import service_accounts
 from services.cli.tenants import tenants
 from services.cli.users import users
 
@@ -104,6 +105,7 @@ for group, name in (
     (secrets, "secrets"),
     (tenants, "tenants"),
     (users, "users"),
+    (service_accounts, "service-accounts"),
     (plans, "plans"),
 ):
     app.add_typer(group, name=name)

@@ -9,6 +9,7 @@ from agent_runtime import Tenant
 
 from services.cli.access import client
 from services.cli.output import AsJson, print_facts, print_json, print_table, safe
+from services.cli.users import password_facts
 
 tenants = typer.Typer(no_args_is_help=True, help="Create and look at tenants (role admin).")
 
@@ -22,10 +23,16 @@ def create_tenant(
     slug: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
     name: Annotated[str | None, typer.Option("--name", help="How people call it.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", help="What it may use; see `plans list`.")] = None,
+    operator: Annotated[
+        str | None, typer.Option("--operator", metavar="EMAIL", help="Its first operator, made at the issuer too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a tenant."""
-    show_tenant_of(client(ctx, "admin").tenants.create(slug, name=name, plan=plan), as_json)
+    """Create a tenant, with --operator its first operator too, whose temporary password is printed once.
+
+    Repeat it after a failure: it goes on where it stood.
+    """
+    show_tenant_of(client(ctx, "admin").tenants.create(slug, name=name, plan=plan, operator=operator), as_json)
 
 
 @tenants.command("update")
@@ -98,3 +105,5 @@ def show_tenant_of(tenant: Tenant, as_json: bool) -> None:
             ("id", tenant.id),
         ]
     )
+    if tenant.operator is not None:
+        print_facts([("operator", tenant.operator.username), *password_facts(tenant.operator)])

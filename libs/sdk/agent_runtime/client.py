@@ -22,6 +22,7 @@ from agent_runtime.plans import AsyncPlans, Plans
 from agent_runtime.retry import Retry
 from agent_runtime.runs import AsyncRuns, Runs
 from agent_runtime.secrets import AsyncSecrets, Secrets
+from agent_runtime.service_accounts import AsyncServiceAccounts, ServiceAccounts
 from agent_runtime.steps import Plan
 from agent_runtime.tenants import AsyncTenants, Tenants
 from agent_runtime.users import AsyncUsers, Users
@@ -90,6 +91,7 @@ class Client(Noun):
         super().__init__(driver, retry or Retry())
         self.tenants = Tenants(driver, self._retry)
         self.users = Users(driver, self._retry)
+        self.service_accounts = ServiceAccounts(driver, self._retry)
         self.plans = Plans(driver, self._retry)
         self.agents = Agents(driver, self._retry)
         self.versions = Versions(driver, self._retry)
@@ -127,6 +129,7 @@ class AsyncClient(AsyncNoun):
         super().__init__(driver, retry or Retry())
         self.tenants = AsyncTenants(driver, self._retry)
         self.users = AsyncUsers(driver, self._retry)
+        self.service_accounts = AsyncServiceAccounts(driver, self._retry)
         self.plans = AsyncPlans(driver, self._retry)
         self.agents = AsyncAgents(driver, self._retry)
         self.versions = AsyncVersions(driver, self._retry)

@@ -45,6 +45,50 @@ class ApiVersion(Document):
     issuer: str = ""
 
 
+class User(Document):
+    """A user of a tenant at the issuer; `id` is the `sub` of its tokens.
+
+    `status` is `invited` (has not signed in yet), `active` or `removed`; `role` is `operator`, `user` or null.
+    """
+
+    id: str
+    username: str
+    email: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    role: str | None = None
+    status: str = "active"
+    blocked: bool = False
+    created_at: datetime | None = None
+
+
+class InvitedUser(User):
+    """A user with the `temporary_password` for the first login; null in an answer that was repeated: invite again."""
+
+    temporary_password: str | None = Field(default=None, repr=False)
+
+
+class ServiceAccount(Document):
+    """A client of the issuer that acts for the tenant in this role; `client_id` is null while it is not made yet."""
+
+    name: str
+    role: str
+    client_id: str | None = None
+    created_at: datetime | None = None
+    created_by: str | None = None
+    rotated_at: datetime | None = None
+
+
+class ServiceAccountSecret(ServiceAccount):
+    """A service account with its `client_secret`; null in an answer that was repeated: rotate then.
+
+    It gets its tokens at `token_url`, with `grant_type=client_credentials`.
+    """
+
+    client_secret: str | None = Field(default=None, repr=False)
+    token_url: str | None = None
+
+
 class Block(Document):
     """A user (`subject` is the `sub` of its tokens) who is kept out, whatever its tokens say."""
 
@@ -79,6 +123,7 @@ class Tenant(Document):
     status: str = "active"
     plan: str = "default"
     created_at: datetime | None = None
+    operator: InvitedUser | None = None  # the first operator, in the answer to the creation that asked for one
 
 
 class Agent(Document):

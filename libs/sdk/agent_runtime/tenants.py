@@ -15,13 +15,16 @@ def create_tenant(
     name: str | None = None,
     plan: str | None = None,
     id: str | None = None,
+    operator: str | None = None,
     idempotency_key: str | None = None,
 ) -> Plan[Tenant]:
     """Create a tenant; `plan` is a plan's slug, `id` a UUID to use, else a fresh one.
 
-    Raises `Conflict`, `Forbidden`, `InvalidRequest`.
+    `operator` is the e-mail address of its first operator, who is made at the issuer too; the result's `operator` holds
+    a temporary password. Repeated after a failure, it goes on where it stood; until the operator has signed in, the
+    same call gives the same result. Raises `Conflict`, `Forbidden`, `InvalidRequest`, `DependencyUnavailable`.
     """
-    body = present(slug=slug, name=name, plan=plan, id=id)
+    body = present(slug=slug, name=name, plan=plan, id=id, operator={"email": operator} if operator else None)
     return ask(post("tenants", body=body, key=idempotency_key), Tenant.received)
 
 

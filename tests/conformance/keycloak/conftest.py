@@ -12,7 +12,10 @@ from services.api.keys import KeySet
 from tests.conformance.keycloak.distribution import CannotRun
 from tests.conformance.keycloak.issuers import EmbeddedIssuer, Issuer, RealIssuer
 from tests.conformance.keycloak.not_embedded import REASONS
+from tests.conformance.keycloak.provisioning import api, attacker, direct, ground
 from tests.conformance.keycloak.server import Keycloak
+
+__all__ = ["api", "attacker", "direct", "ground", "keycloak"]
 
 Believe = Callable[[str], Awaitable[Identity]]
 

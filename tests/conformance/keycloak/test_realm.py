@@ -24,7 +24,7 @@ def facts(keycloak: Keycloak, realm: str = "agent-runtime") -> dict[str, Any]:
     """What an update must not change."""
     with keycloak.admin(realm) as admin:
         users = admin.get("/users", params={"max": "100"}).json()
-        clients = {each["clientId"]: each for each in admin.get("/clients").json()}
+        clients = {each["clientId"]: unordered(each) for each in admin.get("/clients").json()}
         roles = {
             user["username"]: sorted(
                 role["name"] for role in admin.get(f"/users/{user['id']}/role-mappings/realm").json()
@@ -33,6 +33,14 @@ def facts(keycloak: Keycloak, realm: str = "agent-runtime") -> dict[str, Any]:
         }
         secret = clients["agent-runtime-console"].get("secret")
         return {"users": {user["username"]: user for user in users}, "roles": roles, "clients": clients, "key": secret}
+
+
+def unordered(client: dict[str, Any]) -> dict[str, Any]:
+    """Keycloak keeps scopes, addresses and mappers as sets and lists them in any order."""
+    return {
+        name: sorted(value, key=lambda each: json.dumps(each, sort_keys=True)) if isinstance(value, list) else value
+        for name, value in client.items()
+    }
 
 
 def test_a_second_update_changes_nothing(keycloak: Keycloak, capsys: pytest.CaptureFixture[str]) -> None:

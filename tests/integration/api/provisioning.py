@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-FELT_SECONDS = 2.5  # a second, and the noise of a busy machine
+FELT_SECONDS = 5.0  # a second, and the noise of a busy machine
 
 
 @dataclass(frozen=True)

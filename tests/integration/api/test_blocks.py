@@ -18,7 +18,7 @@ from tests.integration.api.test_outages import api_with, closed_port
 from tests.integration.api.test_runs import start
 
 FELT_SECONDS = 1.0
-NOISE_SECONDS = 1.5  # two cores, many processes; what is measured stands in the benchmarks
+NOISE_SECONDS = 4.0  # two cores, many processes: how fast it is stands in the documents, that it comes is tested
 
 
 @pytest.fixture

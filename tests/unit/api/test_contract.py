@@ -79,6 +79,24 @@ def test_the_roles_name_every_route_and_nothing_else(app: FastAPI) -> None:
     assert names == set(roles.ROLES)
 
 
+def test_no_route_lets_a_caller_choose_its_tenant(app: FastAPI) -> None:
+    """The token's issuer says it, or our row of a service account; only administrators name a tenant, to act on it."""
+    schemas = document(app)["components"]["schemas"]
+    named = {
+        operation["operationId"].partition("_v1_")[0]: f"{method} {path}"
+        for method, path, operation in operations(app)
+        if "tenant" in json.dumps([path, operation.get("parameters"), _body(schemas, operation)])
+    }
+    members = {name for name in named if roles.ROLES[name] - roles.PLATFORM}
+    assert members == {"get_tenant"}, "which an operator may ask for its own only"
+
+
+def _body(schemas: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+    """The names of the fields that a request's body may have."""
+    named = re.findall(r"#/components/schemas/(\w+)", json.dumps(operation.get("requestBody")))
+    return [field for name in named for field in schemas[name].get("properties", {})]
+
+
 def test_a_route_without_roles_does_not_start() -> None:
     router = APIRouter(route_class=GuardedRoute)
 

@@ -22,6 +22,8 @@ SPEC = {"model": "local/small", "instructions": "Be kind."}
 AGENT = {"slug": "echo", "promoted_version": 1, "description": "says it again"}
 VERSION = {"agent": "echo", "number": 2, "digest": "sha256:" + "0" * 64, "spec": SPEC, "promoted": True}
 TENANT = {"id": "02", "slug": "acme", "name": "Acme", "status": "active"}
+USER = {"id": "01", "username": "a@b.example", "role": "operator", "temporary_password": "brief-0123456789"}
+ACCOUNT = {"name": "ci", "role": "user", "client_id": "ci-01", "client_secret": "s3cret", "token_url": "http://x/token"}
 BLOCK = {"subject": "sub-1", "reason": "left", "blocked_by": "ada", "blocked_at": "2026-11-01T10:00:00.000000Z"}
 PLAN = {"slug": "gold", "running_runs": 10, "queued_runs": None, "allowed_models": ["local/*"]}
 ARTIFACT = {
@@ -79,6 +81,12 @@ READS: list[tuple[list[str], Answer, str]] = [
     (["tenants", "suspend", "acme"], ok(TENANT), "/v1/tenants/acme"),
     (["tenants", "resume", "acme"], ok(TENANT), "/v1/tenants/acme"),
     (["tenants", "delete", "acme", "--yes"], ok(TENANT, 202), "/v1/tenants/acme"),
+    (["tenants", "create", "acme", "--operator", "a@b.example"], ok(TENANT | {"operator": USER}, 201), "/v1/tenants"),
+    (["users", "invite", "a@b.example", "--role", "operator"], ok(USER, 201), "/v1/users"),
+    (["users", "list"], page(USER), "/v1/users"),
+    (["service-accounts", "create", "ci"], ok(ACCOUNT, 201), "/v1/service-accounts"),
+    (["service-accounts", "list"], page(ACCOUNT), "/v1/service-accounts"),
+    (["service-accounts", "rotate", "ci"], ok(ACCOUNT), "/v1/service-accounts/ci/rotate"),
     (["users", "block", "sub-1", "--reason", "left"], ok(BLOCK), "/v1/users/sub-1/block"),
     (["users", "unblock", "sub-1"], ok(BLOCK), "/v1/users/sub-1/unblock"),
     (["users", "blocks"], page(BLOCK), "/v1/blocks"),

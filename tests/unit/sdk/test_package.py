@@ -27,7 +27,18 @@ def test_both_clients_have_the_same_calls() -> None:
     blocking, awaited = Client(URL), AsyncClient(URL)
     assert calls(blocking) == calls(awaited)
     nouns = [name for name in vars(blocking) if not name.startswith("_")]
-    assert nouns == ["tenants", "users", "plans", "agents", "versions", "runs", "artifacts", "audit", "secrets"]
+    assert nouns == [
+        "tenants",
+        "users",
+        "service_accounts",
+        "plans",
+        "agents",
+        "versions",
+        "runs",
+        "artifacts",
+        "audit",
+        "secrets",
+    ]
     for noun in nouns:
         assert calls(getattr(blocking, noun)) == calls(getattr(awaited, noun)) != {}
     blocking.close()
@@ -39,6 +50,7 @@ def test_every_call_explains_itself() -> None:
             client.tenants,
             client.plans,
             client.users,
+            client.service_accounts,
             client.agents,
             client.versions,
             client.runs,
