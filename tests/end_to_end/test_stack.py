@@ -22,6 +22,7 @@ from deploy.embedded.control import SUPERVISOR, look
 from deploy.embedded.ports import LOOPBACK, is_free
 from deploy.embedded.stack import Stack
 from deploy.embedded.state import STATE_VERSION, StateDirectory
+from tests.fixtures import secrecy
 
 AGENT_RUNTIME = Path(sys.executable).with_name("agent-runtime")
 SERVERS = ("postgres", "valkey", "object-store", "temporal")
@@ -102,6 +103,7 @@ def reachable_directory() -> Iterator[Path]:
         yield Path(directory)
         for state in Path(directory).iterdir():
             if (state / "run").exists():
+                secrecy.check(state)
                 agent_runtime("destroy", "--yes", "--state-dir", str(state))
 
 

@@ -26,6 +26,7 @@ import uvicorn
 from deploy.embedded.stack import Stack
 from tests.conformance.gateway import echo
 from tests.conformance.gateway.reference import Gateway
+from tests.fixtures import secrecy
 from tests.fixtures.kong.rendering import render
 
 TOKEN_PATH = "/realms/agent-runtime/protocol/openid-connect/token"
@@ -80,6 +81,7 @@ def site() -> Iterator[Site]:
             return stack.token(role=role, tenant=TENANTS[who], subject=f"gateway-{who}", lifetime=3600)
 
         yield Site(main, echoing, ECHO_CEILING, CONSOLE, sign, stack.signer.mint)
+        secrecy.check(directory / "state")
 
 
 @contextmanager
