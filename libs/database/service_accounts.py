@@ -42,6 +42,25 @@ _END = Statement(
     f"UPDATE service_accounts SET status = 'deleting' WHERE name = CAST(:name AS text) RETURNING {_COLUMNS}"
 )
 _MANAGE = Statement("SELECT manage_key, manage_token FROM service_accounts WHERE id = CAST(:id AS uuid)")
+_TENANTS = Statement(
+    """
+    SELECT DISTINCT tenant_id FROM service_accounts WHERE tenant_id > CAST(:after AS uuid)
+    ORDER BY tenant_id LIMIT CAST(:limit AS int)
+    """
+)
+_TO_RESEAL = Statement(
+    """
+    SELECT id, manage_key, manage_token FROM service_accounts
+    WHERE manage_key <> CAST(:newest AS text) AND id > CAST(:after AS uuid)
+    ORDER BY id LIMIT CAST(:limit AS int) FOR UPDATE
+    """
+)
+_RESEAL = Statement(
+    """
+    UPDATE service_accounts SET manage_key = CAST(:key AS text), manage_token = CAST(:token AS bytea)
+    WHERE id = CAST(:id AS uuid)
+    """
+)
 _REMOVE = Statement("DELETE FROM service_accounts WHERE id = CAST(:id AS uuid) AND status = 'deleting'")
 _BOUND = Statement(
     """
@@ -103,6 +122,22 @@ async def manage_token(connection: AsyncConnection, account_id: UUID) -> tuple[s
     """Id of the key, and what it sealed: the token that changes the account's client at the issuer."""
     row = await _MANAGE.one(connection, id=account_id)
     return (row[0], bytes(row[1])) if row and row[1] is not None else None
+
+
+async def tenants(connection: AsyncConnection, after: UUID, limit: int) -> list[UUID]:
+    """Tenants that have service accounts, as maintenance."""
+    return [UUID(str(row[0])) for row in await _TENANTS.run(connection, after=after, limit=limit)]
+
+
+async def to_reseal(connection: AsyncConnection, newest: str, after: UUID, limit: int) -> list[tuple[UUID, str, bytes]]:
+    """Accounts whose token another key than the newest has sealed, locked."""
+    rows = await _TO_RESEAL.run(connection, newest=newest, after=after, limit=limit)
+    return [(UUID(str(row[0])), str(row[1]), bytes(row[2])) for row in rows]
+
+
+async def reseal(connection: AsyncConnection, account_id: UUID, key: str, token: bytes) -> None:
+    """The same token, sealed by another key."""
+    await _RESEAL.run(connection, id=account_id, key=key, token=token)
 
 
 async def remove(connection: AsyncConnection, account_id: UUID) -> None:

@@ -113,7 +113,7 @@ async def _register(keycloak: Keycloak, row: AccountRow) -> Registered:
 
 
 async def _bound(call: Call, ring: KeyRing, row: AccountRow, made: Registered, action: str) -> Answer:
-    key, sealed = ring.seal(call.tenant_id, _place(row), made.manage_token)
+    key, sealed = ring.seal(call.tenant_id, place(row.id), made.manage_token)
     async with call.services.database.tenant(call.tenant_id) as connection:
         bound = await service_accounts.bind(connection, row.id, made.client_id, key, sealed)
         if bound is None:
@@ -139,7 +139,7 @@ async def _manage_token(database: Database, ring: KeyRing, tenant_id: UUID, row:
     async with database.tenant(tenant_id) as connection:
         sealed = await service_accounts.manage_token(connection, row.id)
     try:
-        return ring.open(tenant_id, _place(row), *sealed) if sealed else None
+        return ring.open(tenant_id, place(row.id), *sealed) if sealed else None
     except CannotBeOpened as reason:
         logger.warning("the client %s cannot be changed at the issuer any longer: %s", row.client_id, reason)
         return None
@@ -154,8 +154,9 @@ async def _unless_lost(row: AccountRow, work: Awaitable[Registered | None]) -> R
         return None
 
 
-def _place(row: AccountRow) -> str:
-    return f"service account {row.id}"
+def place(account_id: UUID) -> str:
+    """Under which name the token that changes an account's client is sealed; no secret of a tenant has it."""
+    return f"service account {account_id}"
 
 
 def _without_secret(body: str) -> str:

@@ -54,7 +54,7 @@ class Report:
         return {
             "holds": self.holds,
             "attempts": self.attempts,
-            "tried": {where: dict(kinds) for where, kinds in self.tried.items()},
+            "tried": {where: dict(+kinds) for where, kinds in self.tried.items()},
             "findings": [finding.as_json() for finding in self.findings],
             "not_offered": sorted(self.not_offered),
         }
