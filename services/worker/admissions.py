@@ -28,7 +28,7 @@ from services.worker.keys import RunKey
 logger = logging.getLogger(__name__)
 AT_ONCE = 50  # of one tenant; then it is the next one's turn
 CALLS_AT_ONCE = 8
-OVERDUE_SECONDS = 5.0
+OVERDUE_SECONDS = 3.0
 ADMITTED = metrics.Counter("agent_runtime_admitted_total", "Runs that waited and got a place")
 
 

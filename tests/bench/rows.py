@@ -24,7 +24,7 @@ CLIENTS = 16
 LONG_RUN = 200
 HISTORY_ROUNDS = 25
 LOUD_REQUESTS = 100  # a second
-LOUD_PLAN = {"requests_per_second": 10, "running_runs": 2, "queued_runs": 20}
+LOUD_PLAN = {"requests_per_second": 10, "running_runs": 1, "queued_runs": 20}
 FEW, MANY = (3, 12), (191, 200)  # windows of steps
 
 
