@@ -15,6 +15,7 @@ from libs.domain.tool_specs import HttpToolSpec, ToolSpec, repeated_functions
 
 MAX_INSTRUCTIONS = 100_000  # characters
 MAX_TOOLS = 64
+MAX_SECRETS = 32  # each is looked for, in many forms, in whatever comes back from a call
 
 
 class Strict(BaseModel):
@@ -72,6 +73,8 @@ class AgentSpec(Strict):
     def _names_each_function_once(self) -> AgentSpec:
         if repeated := repeated_functions(self.tools):
             raise ValueError(f"tools offer a function more than once: {', '.join(repeated)}")
+        if len(set(self.secrets.values())) > MAX_SECRETS:
+            raise ValueError(f"names more than {MAX_SECRETS} secrets")
         return self
 
     @property

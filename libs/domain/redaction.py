@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 SHORTEST = 8  # characters; what is shorter is found by chance, and would hide too much
+# Each run of backslashes is tried once, as a whole: a server may answer with nothing else.
 _ESCAPE = re.compile(
     r"%(?:25)*(?P<percent>[0-9a-f]{2})"
-    r"|\\+(?:u00|x)(?P<hex>[0-9a-f]{2})"
-    r"|\\+(?P<plain>[^\\%&])"
+    r"|(?<!\\)\\++(?:(?:u00|x)(?P<hex>[0-9a-f]{2})|(?P<plain>[^\\%&])|(?=[%&]))"
     r"|&(?P<entity>\#0{0,6}\d{1,3}|\#x0{0,6}[0-9a-f]{1,2}|amp|lt|gt|quot|apos);"
-    r"|[\r\n\t]+|\\+(?=[%&])",
+    r"|[\r\n\t]+",
     re.IGNORECASE | re.DOTALL,
 )
 # An escape that may go on in the next piece.
@@ -111,7 +111,7 @@ class Redactor:
 
     def _found(self, plain: str, cut: bool) -> list[tuple[int, int, str]]:
         """Where values stand, in order; overlapping ones are one."""
-        found = [(at, at + len(needle), name) for needle, name in self._needles.items() for at in _all(needle, plain)]
+        found = [(start, end, name) for needle, name in self._needles.items() for start, end in places(needle, plain)]
         length = self._beginning(plain) if cut else 0
         if length >= SHORTEST:
             tail = plain[len(plain) - length :]
@@ -158,11 +158,22 @@ class RedactedStream:
         return self._redactor.redact(text, cut=True)
 
 
-def _all(needle: str, plain: str) -> Iterator[int]:
-    at = plain.find(needle)
+def places(needle: str, plain: str) -> Iterator[tuple[int, int]]:
+    """Where it stands, also where it overlaps itself; a run of overlaps is one place, found in one go."""
+    at, period = plain.find(needle), 0
     while at >= 0:
-        yield at
-        at = plain.find(needle, at + 1)
+        period = period or _period(needle)
+        end = at + len(needle)
+        while period < len(needle) and end < len(plain) and plain[end] == plain[end - period]:
+            end += 1
+        last = end - (end - at - len(needle)) % period  # where the last whole one of the run ends
+        yield at, last
+        at = plain.find(needle, last - len(needle) + 1)
+
+
+def _period(needle: str) -> int:
+    """How far apart two places of a text, both of which it stands at, are at the least."""
+    return next(shift for shift in range(1, len(needle) + 1) if needle.startswith(needle[shift:]))
 
 
 def _needles(value: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from libs.database.admission import Given
 from libs.database.engine import Database, is_unavailable
 from libs.domain.errors import DependencyUnavailable
 from services.worker.bench import Workbench
-from services.worker.finishing import finish
+from services.worker.finishing import finish_one_of_many
 from services.worker.keys import RunKey
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,12 @@ class Admissions:
         for tenant_id in stopped:
             await self._park(tenant_id)
         random.shuffle(waiting)
-        admitted = [(tenant_id, given) for tenant_id in waiting for given in await self._admit(tenant_id)]
-        await self._tell([(_ref(tenant_id, given), given, False) for tenant_id, given in admitted])
+        admitted: list[tuple[RunRef, Given, bool]] = []
+        try:
+            for tenant_id in waiting:
+                admitted += [(_ref(tenant_id, given), given, False) for given in await self._admit(tenant_id)]
+        finally:  # whose turn has come is told so, also where the next tenant cannot be asked
+            await self._tell(admitted)
         if time.monotonic() - self._overdue_at > OVERDUE_SECONDS:
             self._overdue_at = time.monotonic()
             await self._end_overdue()
@@ -118,7 +122,7 @@ class Admissions:
             overdue = await admission.overdue(connection, AT_ONCE)
         for run in overdue:
             end = EndRequest("deadline_exceeded", "The run's time (limits.seconds) ended before it got its turn.")
-            await finish(self._bench, RunKey(*run), end)
+            await finish_one_of_many(self._bench, RunKey(*run), end)
 
 
 def _ref(tenant_id: UUID, given: Given) -> RunRef:

@@ -19,7 +19,7 @@ from libs.database.engine import Database, is_unavailable
 from libs.database.reconciliation import Neglected
 from libs.domain.errors import DependencyUnavailable
 from services.worker.bench import Workbench
-from services.worker.finishing import finish
+from services.worker.finishing import finish_one_of_many
 from services.worker.keys import RunKey
 
 logger = logging.getLogger(__name__)
@@ -91,11 +91,13 @@ class Reconciler:
         key = RunKey(run.tenant_id, run.run_id)
         if status in BY_A_PERSON and run.desired != "cancelled":
             # Only a person does that; what they wanted becomes what is asked of the run.
-            await finish(self._bench, key, EndRequest(CANCEL_REQUESTED))
+            await finish_one_of_many(self._bench, key, EndRequest(CANCEL_REQUESTED))
         if status is WorkflowExecutionStatus.FAILED:
             self._failures[run.run_id] += 1
         if self._failures[run.run_id] > FAILURES_AT_MOST:
-            await finish(self._bench, key, EndRequest("workflow_lost", "The run's workflow failed again and again."))
+            await finish_one_of_many(
+                self._bench, key, EndRequest("workflow_lost", "The run's workflow failed again and again.")
+            )
             del self._failures[run.run_id]
             return
         await self._start(ref, run, "restart")

@@ -88,6 +88,22 @@ def test_a_spec_does_not_change() -> None:
         made().model = "other/model"  # type: ignore[misc]  # that is what is tested
 
 
+def test_a_spec_names_no_more_secrets_than_can_be_looked_for() -> None:
+    def naming(count: int) -> AgentSpec:
+        headers = {f"X-{number}": {"secret": f"s{number}"} for number in range(count)}
+        halves = [dict(list(headers.items())[at::2]) for at in (0, 1)]
+        tools = [
+            {"type": "http", "name": f"t{n}", "description": "d", "method": "GET", "url": "https://x.example",
+             "effect": "read", "headers": half}
+            for n, half in enumerate(halves)
+        ]  # fmt: skip
+        return made(tools=tools)
+
+    assert len(naming(32).secrets) == 32
+    with pytest.raises(ValidationError, match="more than 32 secrets"):
+        naming(33)
+
+
 LIMITS = st.builds(
     Limits,
     steps=st.none() | st.integers(1, 10_000),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import time
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.domain.redaction import RedactedStream, Redactor, canonical
+from libs.domain.redaction import RedactedStream, Redactor, canonical, places
 
 VALUES = ("sk-test-3f9a/AbC+d==", 'p a"ss<w>&rd#1/x', "deadbeef12345678", "abababababab", "x" * 40)
 
@@ -92,3 +93,20 @@ def test_text_waits_no_longer_than_it_must() -> None:
     assert stream.take(" sure") == "% sure"
     assert stream.take(" sk-1234") == " "
     assert stream.take("5678!") == "[secret key]!"
+
+
+@pytest.mark.parametrize("text", ["\\" * 200_000, "a" * 200_000, "a" * 100_000 + "b" * 100_000], ids=["\\", "a", "ab"])
+def test_no_answer_of_a_server_takes_long(text: str) -> None:
+    """A worker looks at what servers answer while the runs of other tenants wait."""
+    redactor = Redactor({"one": "a" * 4000, "two": "a" * 3999 + "b", "three": "c\\" * 2000 + "c"})
+    began = time.perf_counter()
+    redactor.redact(text, cut=True)
+    assert time.perf_counter() - began < 3
+
+
+@given(st.text(alphabet="ab", min_size=1, max_size=9), st.text(alphabet="ab", max_size=60))
+def test_a_value_that_overlaps_itself_is_covered_as_a_whole(value: str, text: str) -> None:
+    covered = {at + more for at in range(len(text)) if text.startswith(value, at) for more in range(len(value))}
+    found = list(places(value, text))
+    assert {at for start, end in found for at in range(start, end)} == covered
+    assert all(text.startswith(value, start) and text.endswith(value, 0, end) for start, end in found)
