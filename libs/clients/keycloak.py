@@ -17,6 +17,7 @@ from libs.settings.keycloak import KeycloakSettings
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 RENEW_SECONDS = 20.0  # before a token's end
 RETRY_SECONDS = 5
+LOG_IN_SECONDS = 10.0  # for a token, also for those who wait until somebody else has got one
 
 
 class ClientRefused(DependencyUnavailable):
@@ -99,10 +100,13 @@ class Keycloak:
         raise _failure(response)
 
     async def _bearer(self) -> str:
-        async with self._renewing:
-            if self._token[0] < time.monotonic():
-                self._token = await self._log_in()
-            return self._token[1]
+        try:
+            async with asyncio.timeout(LOG_IN_SECONDS), self._renewing:
+                if self._token[0] < time.monotonic():
+                    self._token = await self._log_in()
+                return self._token[1]
+        except TimeoutError:
+            raise DependencyUnavailable("keycloak", "Keycloak gives no token in time.", RETRY_SECONDS) from None
 
     async def _log_in(self) -> tuple[float, str]:
         form = {

@@ -29,12 +29,56 @@ class NothingCommitted(Exception):
     """PostgreSQL rolled back where a commit was asked for."""
 
 
+class TenantBusy(TimeoutError):
+    """As many transactions of the tenant as one may have here are under way, and none of them ended in time."""
+
+
+class Shares:
+    """How many connections of a process one tenant has at the most, so that what it waits for is not waited for by all.
+
+    A tenant's transactions may wait for each other, for locks that only they want, or take long over many rows.
+    """
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._known: dict[UUID, tuple[asyncio.Semaphore, int]] = {}
+
+    @asynccontextmanager
+    async def of(self, tenant_id: UUID) -> AsyncIterator[None]:
+        """One of the tenant's, as soon as it is free. Raises `TenantBusy`."""
+        free, users = self._known.get(tenant_id) or (asyncio.Semaphore(self._each), 0)
+        self._known[tenant_id] = free, users + 1
+        try:
+            await self._wait(free)
+            try:
+                yield
+            finally:
+                free.release()
+        finally:
+            users = self._known[tenant_id][1] - 1
+            if users:
+                self._known[tenant_id] = free, users
+            else:
+                del self._known[tenant_id]
+
+    async def _wait(self, free: asyncio.Semaphore) -> None:
+        if not free.locked():
+            await free.acquire()
+            return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await free.acquire()
+        except TimeoutError:
+            raise TenantBusy(f"{self._each} transactions of the tenant are under way") from None
+
+
 class Database:
     """The two ways into PostgreSQL that a program has."""
 
-    def __init__(self, tenants: AsyncEngine, maintenance: AsyncEngine) -> None:
+    def __init__(self, tenants: AsyncEngine, maintenance: AsyncEngine, each: int) -> None:
         self._tenants = tenants
         self._maintenance = maintenance
+        self._shares = Shares(each)
 
     @classmethod
     def open(cls, settings: DatabaseSettings) -> Database:
@@ -42,13 +86,14 @@ class Database:
         return cls(
             _engine(settings.database_url, settings.database_password, tls, pool=settings.database_pool_size),
             _engine(settings.database_maintenance_url, settings.database_maintenance_password, tls, pool=4),
+            each=(settings.database_pool_size + 1) // 2,
         )
 
     @asynccontextmanager
     async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
         """A transaction in which this tenant's rows are all there is."""
         opening = f"BEGIN; SELECT set_config('app.tenant_id', '{UUID(str(tenant_id))}', true)"
-        async with _transaction(self._tenants, opening) as connection:
+        async with self._shares.of(tenant_id), _transaction(self._tenants, opening) as connection:
             yield connection
 
     @asynccontextmanager

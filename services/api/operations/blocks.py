@@ -25,7 +25,8 @@ async def block_user(call: Call, subject: str, reason: str) -> Answer:
         before = await blocked_subjects.find(connection, subject)
         await blocked_subjects.block(connection, call.tenant_id, subject, reason, call.caller.subject)
         row = await blocked_subjects.find(connection, subject)
-        assert row is not None  # noqa: S101 - this transaction wrote it, or found it there
+        if row is None:
+            raise Conflict(f"A tenant can block {blocked_subjects.MOST:,} users at most. Unblock some of them first.")
         if before is None:
             await _note(connection, call, "block_user", subject, None, {"reason": reason})
         return Answer(200, block_json(row))

@@ -47,6 +47,7 @@ def test_roles(admin: httpx.Client, operator: httpx.Client, user: httpx.Client, 
     assert operator.get(f"/v1/tenants/{tenant}").status_code == 200
     assert user.get(f"/v1/tenants/{tenant}").status_code == 403
     assert operator.get("/v1/tenants").status_code == 403
+    assert operator.get("/v1/tenants/nobody-here").status_code == 403, "as for a tenant that there is"
     assert operator.post("/v1/tenants", json={"slug": "mine"}).status_code == 403
     assert operator.patch(f"/v1/tenants/{tenant}", json={"name": "x"}).status_code == 403
     assert admin.get("/v1/runs").status_code == 403

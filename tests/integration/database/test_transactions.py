@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
@@ -11,8 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deploy.embedded.ports import LOOPBACK
-from libs.database import steps
-from libs.database.engine import Database, NothingCommitted, is_unavailable
+from libs.database import blocked_subjects, steps
+from libs.database.engine import PLATFORM, Database, NothingCommitted, Shares, TenantBusy, is_unavailable
 from libs.database.steps import Change, EffectTaken, Unstorable
 from libs.domain.events import NewEvent
 from tests.fixtures.stack import TestServers
@@ -220,3 +221,48 @@ async def test_a_commit_that_commits_nothing_is_no_success(alone: Household, nar
 
     with pytest.raises(NothingCommitted):
         await passed_over()
+
+
+async def test_a_tenant_whose_transactions_wait_leaves_connections_to_others(servers: TestServers) -> None:
+    """As when all of them want a lock that a process holds which hangs."""
+    database = Database.open(settings(servers, database_pool_size=4))
+    busy, other = uuid4(), uuid4()
+
+    async def wait() -> None:
+        async with database.tenant(busy) as connection:
+            await sql(connection, "SELECT pg_sleep(1.5)")
+
+    waiting = [asyncio.create_task(wait()) for _ in range(6)]
+    try:
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(1), database.tenant(other) as connection:
+            assert await sql(connection, "SELECT 1")
+        for task in waiting[3:]:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        async with database.tenant(busy) as connection:  # who was cancelled while it waited took no share with it
+            assert await sql(connection, "SELECT 1")
+    finally:
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await database.close()
+
+
+async def test_a_tenant_that_gets_no_connection_is_told_so_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libs.database.engine.CONNECT_TIMEOUT_SECONDS", 0.2)
+    shares = Shares(1)
+    async with shares.of(PLATFORM):
+        with pytest.raises(TenantBusy) as raised:
+            async with shares.of(PLATFORM):
+                pass
+    assert is_unavailable(raised.value)
+    async with shares.of(PLATFORM):
+        pass
+
+
+async def test_a_tenant_blocks_so_many_at_the_most(home: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are read again and again, on connections that every tenant needs."""
+    monkeypatch.setattr(blocked_subjects, "MOST", 2)
+    async with home.database.tenant(home.tenant_id) as connection:
+        blocked = [await blocked_subjects.block(connection, home.tenant_id, name, "", "ada") for name in "abcb"]
+        assert blocked == [True, True, False, False]
+        assert await blocked_subjects.find(connection, "c") is None
