@@ -24,6 +24,9 @@ from tests.integration.api.provisioning import Ground, made
 Attack = Callable[[Attacker], httpx.Response]
 PASSWORD = {"type": "password", "value": "a-Password-of-attackers-1", "temporary": False}
 
+# The first test starts Keycloak, the servers and an API.
+pytestmark = pytest.mark.timeout(600)
+
 
 def _map(attacker: Attacker, user: str, *names: str) -> httpx.Response:
     roles = [{"id": attacker.roles[name]["id"], "name": name} for name in names]

@@ -15,6 +15,9 @@ from tests.conformance.keycloak.server import Keycloak
 from tests.integration.api import provisioning
 from tests.integration.api.provisioning import Ground, email, made
 
+# The first test starts Keycloak, the servers and an API.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.mark.parametrize("expectation", provisioning.EXPECTATIONS, ids=lambda each: each.__name__)
 def test_provisioning(ground: Ground, expectation: Callable[[Ground], Any]) -> None:
