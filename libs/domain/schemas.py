@@ -10,7 +10,10 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
+from libs.domain.schema_cost import SchemaCost, parts
+
 MAX_DEPTH = 64
+MAX_APPLIED = 5_000_000  # times that parts of a schema are applied to parts of a value: about a third of a second
 MAX_SHOWN = 300  # characters of a mismatch
 
 
@@ -31,6 +34,10 @@ def schema_problem(schema: Any) -> str | None:
         return f"is not a JSON Schema (2020-12): {shown}"
     except ValueError as error:
         return f"is not a JSON Schema (2020-12): {str(error)[:MAX_SHOWN]}"
+    if SchemaCost(schema).refers and any(
+        isinstance(part.get("$id"), str) for part in parts(schema) if part is not schema
+    ):
+        return "may only refer to what it holds itself: a part with an $id of its own changes what references mean"
     return None
 
 
@@ -38,6 +45,8 @@ def mismatch(value: Any, schema: dict[str, Any]) -> str | None:
     """Where and why a value does not fit, None when it does."""
     if _too_deep(value):
         return f"is nested more than {MAX_DEPTH} levels deep"
+    if _too_costly(value, schema):
+        return "is so nested that comparing it with its schema, whose parts refer to each other, would take too long"
     try:
         _validator(schema).validate(value)
     except ValidationError as error:
@@ -45,6 +54,14 @@ def mismatch(value: Any, schema: dict[str, Any]) -> str | None:
     except ValueError as failure:
         return f"cannot be compared with its schema: {type(failure).__name__}"
     return None
+
+
+def _too_costly(value: Any, schema: Any) -> bool:
+    cost = SchemaCost(schema)
+    try:
+        return cost.refers and cost.of(value) > MAX_APPLIED
+    except RecursionError:
+        return True
 
 
 def _validator(schema: Any) -> Draft202012Validator:

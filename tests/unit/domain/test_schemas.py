@@ -88,3 +88,37 @@ def test_any_value_gets_an_answer(value: Any) -> None:
 def test_a_mismatch_says_where() -> None:
     schema = {"properties": {"a": {"items": {"properties": {"b": {"type": "integer"}}}}}}
     assert (mismatch({"a": [{"b": "x"}]}, schema) or "").startswith("at $.a[0].b:")
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """Each level applies the next one twice."""
+    parts = {f"a{at}": {"allOf": [{"$ref": f"#/$defs/a{at + 1}"}] * 2} for at in range(levels)}
+    return {"$defs": parts | {f"a{levels}": {"type": "object"}}, "$ref": "#/$defs/a0"}
+
+
+TWICE: dict[str, Any] = {"allOf": [{"properties": {"x": {"$ref": "#"}}}, {"properties": {"x": {"$ref": "#"}}}]}
+
+
+@pytest.mark.parametrize("schema", [doubling(40), TWICE, doubling(2000)], ids=["at once", "with the value", "long"])
+def test_references_do_not_multiply_the_work(schema: dict[str, Any]) -> None:
+    """Comparing holds up everybody in the process: a worker that is asked to would be lost, and the next one too."""
+    value: dict[str, Any] = {}
+    for _ in range(50):
+        value = {"x": value}
+    assert schema_problem(schema) is None
+    assert "too long" in (mismatch(value, schema) or "")
+
+
+def test_ordinary_references_are_followed() -> None:
+    tree = {
+        "$defs": {"node": {"type": "object", "properties": {
+            "$id": {"type": "string"},
+            "left": {"$ref": "#/$defs/node"}, "right": {"$ref": "#/$defs/node"}, "all": {"items": {"$ref": "#"}}}}},
+        "$ref": "#/$defs/node",
+    }  # fmt: skip
+    value: dict[str, Any] = {}
+    for _ in range(10):
+        value = {"left": value, "right": {}, "all": [value] * 2}
+    assert mismatch(value, tree) is None
+    assert "left" in (mismatch({"left": {"left": 1}}, tree) or "")
+    assert "$id" in (schema_problem({"$defs": {"a": {"$id": "b", "type": "object"}}, "$ref": "#/$defs/a"}) or "")
