@@ -7,8 +7,9 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -31,7 +32,22 @@ CHECK_SECONDS = 3.0
 PART = 5 * 1024 * 1024  # bytes; the smallest part that S3 takes
 CHUNK = 256 * 1024  # bytes of a streamed answer
 DELETE_BATCH = 1000
-_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"})
+
+
+class Listed(NamedTuple):
+    """An object that is there."""
+
+    key: str
+    modified_at: datetime
+
+
+class Unfinished(NamedTuple):
+    """An upload in parts that is on its way, or was left."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
 
 
 class ObjectStore:
@@ -97,6 +113,24 @@ class ObjectStore:
             answer = await self._call(partial(_delete, self._bucket, wanted))
             if refused := answer.get("Errors"):
                 raise _unavailable(f"it refused to delete {len(refused)} objects: {refused[0].get('Code')}")
+
+    async def listed(self, prefix: str, after: str = "", most: int = DELETE_BATCH) -> list[Listed]:
+        """Objects whose keys begin so, in the order of their keys, after one of them; at most 1000."""
+        wanted: Any = {"Bucket": self._bucket, "Prefix": prefix, "StartAfter": after, "MaxKeys": most}
+        answer: Any = await self._call(lambda s3: s3.list_objects_v2(**wanted))
+        return [Listed(each["Key"], each["LastModified"]) for each in answer.get("Contents", ())]
+
+    async def unfinished_uploads(self, prefix: str = "") -> list[Unfinished]:
+        """Uploads in parts that were begun below a prefix and neither completed nor given up; at most 1000."""
+        answer: Any = await self._call(lambda s3: s3.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix))
+        found = [Unfinished(each["Key"], each["UploadId"], each["Initiated"]) for each in answer.get("Uploads", ())]
+        return [each for each in found if each.key.startswith(prefix)]  # not every store looks at the prefix
+
+    async def give_up_upload(self, upload: Unfinished) -> None:
+        """Drop the parts of an upload; one that is gone is no problem."""
+        target: Any = {"Bucket": self._bucket, "Key": upload.key, "UploadId": upload.upload_id}
+        with contextlib.suppress(NotFound):
+            await self._call(lambda s3: s3.abort_multipart_upload(**target))
 
     async def check(self) -> None:
         """Whether the bucket can be reached."""

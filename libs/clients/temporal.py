@@ -7,9 +7,11 @@ import time
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
     Priority,
@@ -89,6 +91,13 @@ def _tls(settings: TemporalSettings) -> TLSConfig | bool:
     return settings.temporal_tls or settings.temporal_api_key is not None
 
 
+class Execution(NamedTuple):
+    """One execution of a workflow: a run that was started again has several."""
+
+    workflow_id: str
+    execution_id: str
+
+
 class Temporal:
     """Starts and wakes workflows. It connects when first used, and again after a failure, never at construction."""
 
@@ -153,6 +162,43 @@ class Temporal:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
             raise _unavailable(error) from error
+
+    async def executions(self, tenant_id: UUID, run_id: UUID | None = None, most: int = 100) -> list[Execution]:
+        """Executions of a run's workflow, or of all runs of a tenant, as far as visibility has heard of them."""
+        client = await self._connected()
+        query = f"TenantId = '{tenant_id}'" if run_id is None else f"WorkflowId = '{workflow_id(tenant_id, run_id)}'"
+        found: list[Execution] = []
+        try:
+            async for each in client.list_workflows(query, limit=most, rpc_timeout=CALL_TIMEOUT):
+                found.append(Execution(each.id, each.run_id))
+            if run_id is not None and not found:  # visibility may lag behind
+                described = await self._described(client, workflow_id(tenant_id, run_id))
+                found += [described] if described else []
+        except RPCError as error:
+            raise _unavailable(error) from error
+        return found
+
+    async def delete(self, execution: Execution) -> None:
+        """Terminate an execution, if it runs, and delete its history; one that is gone is no problem."""
+        client = await self._connected()
+        request = DeleteWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=execution.workflow_id, run_id=execution.execution_id),
+        )
+        try:
+            await client.workflow_service.delete_workflow_execution(request, timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise _unavailable(error) from error
+
+    async def _described(self, client: Client, id_: str) -> Execution | None:
+        try:
+            found = await client.get_workflow_handle(id_).describe(rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        return Execution(found.id, found.run_id)
 
     async def check(self) -> None:
         """Raises DependencyUnavailable unless the frontend answers."""

@@ -25,6 +25,9 @@ _APPEND = Statement(
     """
 )
 
+_NOTED = Statement(
+    "SELECT 1 FROM audit_log WHERE target = CAST(:target AS text) AND action = CAST(:action AS text) LIMIT 1"
+)
 _HEADS = Statement("SELECT seq, hash, sealed_at FROM audit_heads")
 _CHAIN = Statement(
     f"SELECT {COLUMNS} FROM audit_log WHERE seq > CAST(:after AS bigint) ORDER BY seq LIMIT CAST(:limit AS int)"
@@ -121,6 +124,11 @@ async def append(
         before=state_text(before),
         after=state_text(after),
     )
+
+
+async def noted(connection: AsyncConnection, action: str, target: str) -> bool:
+    """Whether there is such an entry, for what must be noted once however often it is tried."""
+    return await _NOTED.one(connection, action=action, target=target) is not None
 
 
 async def page(connection: AsyncConnection, wanted: AuditFilter, limit: int) -> list[AuditRow]:

@@ -8,12 +8,10 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -24,20 +22,15 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeEngine
 
-metadata = MetaData()
-NOW = text("clock_timestamp()")
-NEW_ID = text("uuidv7()")
-
-
-def _time(name: str, *, now: bool = False) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=not now, server_default=NOW if now else None)
-
-
-def _count(name: str, kind: type[TypeEngine[int]] = Integer) -> Column[int]:
-    return Column(name, kind, nullable=False, server_default=text("0"))
-
+from libs.database.columns import NEW_ID
+from libs.database.columns import count as _count
+from libs.database.columns import metadata as metadata
+from libs.database.columns import time as _time
+from libs.database.record_tables import audit_heads as audit_heads
+from libs.database.record_tables import audit_log as audit_log
+from libs.database.record_tables import erasures as erasures
+from libs.database.record_tables import object_sweeps as object_sweeps
 
 plans = Table(
     "plans",
@@ -60,12 +53,14 @@ tenants = Table(
     Column("slug", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'active'")),
+    Column("retention_days", Integer),  # null: for ever
     _time("created_at", now=True),
     Column("plan", Text, nullable=False, server_default=text("'default'")),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("slug", name="tenants_slug_key"),
     ForeignKeyConstraint(["plan"], ["plans.slug"], name="tenants_plan_fkey"),
     CheckConstraint("status IN ('active', 'suspended', 'deleting')", name="tenants_status"),
+    CheckConstraint("retention_days BETWEEN 1 AND 36500", name="tenants_retention"),
 )
 
 agents = Table(
@@ -174,6 +169,13 @@ runs = Table(
     Index("runs_agent", "tenant_id", "agent_id", "id"),
     Index("runs_created_by", "tenant_id", "created_by", "id"),
     Index("runs_unfinished", "tenant_id", "id", postgresql_where=text("finished_at IS NULL")),
+    Index(
+        "runs_input_object",
+        "tenant_id",
+        text("(input_object ->> 'key')"),
+        postgresql_where=text("input_object IS NOT NULL"),
+    ),
+    Index("runs_finished_at", "tenant_id", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     Index("runs_next_check", "next_check_at", postgresql_where=text("finished_at IS NULL")),
     Index("runs_admitted", "tenant_id", postgresql_where=text("admitted_at IS NOT NULL AND finished_at IS NULL")),
     Index(
@@ -250,6 +252,7 @@ artifacts = Table(
     ForeignKeyConstraint(
         ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="artifacts_run_fkey", ondelete="CASCADE"
     ),
+    Index("artifacts_object_key", "tenant_id", "object_key"),
     Index("artifacts_run", "tenant_id", "run_id", "id"),
 )
 
@@ -363,35 +366,4 @@ service_accounts = Table(
     ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="service_accounts_tenant_id_fkey"),
     CheckConstraint("role IN ('operator', 'user')", name="service_accounts_role"),
     CheckConstraint("status IN ('creating', 'active', 'deleting')", name="service_accounts_status"),
-)
-
-audit_log = Table(
-    "audit_log",
-    metadata,
-    Column("tenant_id", Uuid, nullable=False),  # the nil UUID for acts that concern no one tenant
-    Column("id", Uuid, nullable=False, server_default=NEW_ID),
-    _time("at", now=True),
-    Column("actor", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("target", Text, nullable=False),
-    Column("before", Text),  # canonical JSON text, which the hash is of
-    Column("after", Text),
-    Column("seq", BigInteger),  # its place in the tenant's chain; null until it is sealed
-    Column("previous", Text),
-    Column("hash", Text),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    UniqueConstraint("tenant_id", "seq", name="audit_log_seq_key"),
-    CheckConstraint("num_nulls(seq, previous, hash) IN (0, 3)", name="audit_log_sealed"),
-    Index("audit_log_unsealed", "tenant_id", "id", postgresql_where=text("seq IS NULL")),
-)
-
-audit_heads = Table(
-    "audit_heads",
-    metadata,
-    Column("tenant_id", Uuid, nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("hash", Text, nullable=False),
-    _time("sealed_at", now=True),
-    PrimaryKeyConstraint("tenant_id"),
 )

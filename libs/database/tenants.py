@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.database.statements import Statement
 from libs.domain.plans import DEFAULT
 
-_COLUMNS = "id, slug, name, status, created_at, plan"
+_COLUMNS = "id, slug, name, status, created_at, plan, retention_days"
 _NEW_ID = Statement("SELECT uuidv7()")
 _ENTER = Statement("SELECT set_config('app.tenant_id', CAST(CAST(:tenant AS uuid) AS text), true)")
 _ADD = Statement(
@@ -42,6 +42,9 @@ _UPDATE = Statement(
     WHERE id = CAST(:id AS uuid) AND status <> 'deleting' RETURNING {_COLUMNS}
     """
 )
+_KEEP_FOR = Statement(
+    f"UPDATE tenants SET retention_days = CAST(:days AS int) WHERE id = CAST(:id AS uuid) RETURNING {_COLUMNS}"
+)
 _MARK_DELETING = Statement(f"UPDATE tenants SET status = 'deleting' WHERE id = CAST(:id AS uuid) RETURNING {_COLUMNS}")
 
 
@@ -52,6 +55,7 @@ class TenantRow(NamedTuple):
     status: str
     created_at: datetime
     plan: str
+    retention_days: int | None
 
 
 class NoSuchPlan(Exception):
@@ -103,6 +107,12 @@ async def update(
     """None when there is no such tenant, or it is being deleted. Raises `NoSuchPlan`."""
     with _plan_exists():
         row = await _UPDATE.one(connection, id=tenant_id, name=name, status=status, plan=plan)
+    return TenantRow._make(row) if row else None
+
+
+async def keep_for(connection: AsyncConnection, tenant_id: UUID, days: int | None) -> TenantRow | None:
+    """How long runs are kept after their end, and uploads after their arrival; None is for ever."""
+    row = await _KEEP_FOR.one(connection, id=tenant_id, days=days)
     return TenantRow._make(row) if row else None
 
 

@@ -15,6 +15,7 @@ from services.api.routes import (
     agents,
     artifacts,
     audit,
+    erasures,
     events,
     plans,
     runs,
@@ -32,7 +33,7 @@ Errors are `application/problem+json` with a stable `code`. A body may have 1 Mi
 # Routes are tried in order, so what is asked most stands first.
 ROUTERS = (
     events.router, runs.router, agents.router, artifacts.router, tenants.router, users.router, plans.router,
-    audit.router, secrets.router, service_accounts.router, system.router,
+    audit.router, erasures.router, secrets.router, service_accounts.router, system.router,
 )  # fmt: skip
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]

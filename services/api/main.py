@@ -23,6 +23,7 @@ from libs.observability.logs import configure
 from libs.observability.metrics import watch_loop_lag
 from services.api.application import Lifespan, create_app
 from services.api.authentication import TokenVerifier
+from services.api.closing import close_accounts
 from services.api.denials import Denials
 from services.api.keys import KeySet
 from services.api.live import Live
@@ -52,6 +53,7 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
             keys.keep_fresh(),
             services.standing.keep_asking(),
             services.denials.keep_counts(),
+            close_accounts(services),
             watch_loop_lag(),
         )
         tasks = [asyncio.create_task(work) for work in background]

@@ -14,6 +14,7 @@ from services.cli.access import Access, client
 from services.cli.agents import agents, versions
 from services.cli.artifacts import artifacts
 from services.cli.audit import audit
+from services.cli.erasures import erasures
 from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explanation
 from services.cli.isolation.command import check_isolation
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
@@ -102,6 +103,7 @@ for group, name in (
     (runs, "runs"),
     (artifacts, "artifacts"),
     (audit, "audit"),
+    (erasures, "erasures"),
     (secrets, "secrets"),
     (tenants, "tenants"),
     (users, "users"),

@@ -79,6 +79,20 @@ def resume_tenant(ctx: typer.Context, tenant: Name, as_json: AsJson = False) -> 
     show_tenant_of(client(ctx, "admin").tenants.update(tenant, status="active"), as_json)
 
 
+@tenants.command("retention")
+def set_retention(
+    ctx: typer.Context,
+    tenant: Name,
+    days: Annotated[int | None, typer.Option("--days", min=1, help="Erase runs so long after their end.")] = None,
+    forever: Annotated[bool, typer.Option("--forever", help="Erase nothing by age.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how long a tenant's runs and uploads are kept."""
+    if (days is None) != forever:
+        raise typer.BadParameter("give --days or --forever")
+    show_tenant_of(client(ctx, "admin").tenants.keep_for(tenant, days), as_json)
+
+
 @tenants.command("delete")
 def delete_tenant(
     ctx: typer.Context,
@@ -101,6 +115,7 @@ def show_tenant_of(tenant: Tenant, as_json: bool) -> None:
             ("name", tenant.name),
             ("status", tenant.status),
             ("plan", tenant.plan),
+            ("kept for days", tenant.retention_days),
             ("created", tenant.created_at),
             ("id", tenant.id),
         ]

@@ -8,9 +8,12 @@ import typer
 from agent_runtime import Block, InvitedUser
 
 from services.cli.access import client
+from services.cli.erasures import erase_user
 from services.cli.output import AsJson, console, print_facts, print_json, print_table, safe
 
 users = typer.Typer(no_args_is_help=True, help="Invite, list, remove and block users of the tenant (role operator).")
+
+users.command("erase")(erase_user)
 
 Subject = Annotated[str, typer.Argument(metavar="USER", help="Id of the user: the `sub` of its tokens.")]
 

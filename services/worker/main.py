@@ -19,6 +19,7 @@ from temporalio.workflow import NondeterminismError
 
 from libs.clients import temporal
 from libs.clients.event_stream import EventStream
+from libs.clients.live_keys import LiveKeys
 from libs.clients.object_store import ObjectStore
 from libs.clients.openai import Models
 from libs.clients.sealing import KeyRing
@@ -36,6 +37,9 @@ from services.worker.activities.steps import StepActivities
 from services.worker.admissions import Admissions
 from services.worker.bench import Workbench
 from services.worker.control import ControlWatch
+from services.worker.erasing.collector import Collector
+from services.worker.erasing.eraser import Eraser
+from services.worker.erasing.stores import Stores
 from services.worker.health import health_server
 from services.worker.journal import Journal
 from services.worker.liveness import Liveness
@@ -61,6 +65,7 @@ class Process:
         self.settings = settings
         self.database = Database.open(settings)
         self.live = EventStream.open(settings)
+        self.live_keys = LiveKeys(settings)
         self.control = ControlWatch(self.database)
         self.liveness = Liveness(
             self.database,
@@ -116,6 +121,7 @@ class Process:
     async def close(self) -> None:
         await self.liveness.leave()
         await self.live.close()
+        await self.live_keys.close()
         await self.models.close()
         await self.database.close()
 
@@ -191,7 +197,13 @@ async def _started(process: Process, background: Background, module: str) -> lis
     reconciler = Reconciler(process.database, temporal_client, process.bench, settings.worker_reconcile_seconds)
     admissions = Admissions(process.database, temporal_client, process.bench, settings.worker_admit_seconds)
     process.bench.journal.wakes.on_freed(admissions.freed)
-    background.start(reconciler.work(), admissions.work())
+    eraser = Eraser(
+        process.database,
+        Stores(process.objects, process.live_keys, temporal_client),
+        settings.worker_erase_seconds,
+    )
+    collector = Collector(process.database, process.objects, settings.worker_erase_seconds)
+    background.start(reconciler.work(), admissions.work(), eraser.work(), collector.work())
     return _workers(process, client, module)
 
 

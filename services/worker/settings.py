@@ -30,6 +30,7 @@ class WorkerSettings(
     worker_reconcile_seconds: float = Field(1, gt=0, description="how often neglected runs are looked for")
     worker_seal_seconds: float = Field(2, gt=0, le=4, description="how often the audit log is sealed")
     worker_admit_seconds: float = Field(0.5, gt=0, description="how often runs that wait for a place are looked for")
+    worker_erase_seconds: float = Field(2, gt=0, description="how often erasures and lost objects are looked for")
     worker_tool_queues: str = Field("", description="task queues, by comma, that tools name and this worker serves too")
     egress_allow: str = Field(
         "", description="networks, hosts or host:port, by comma, that tools may reach though private"

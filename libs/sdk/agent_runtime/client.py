@@ -15,6 +15,7 @@ from agent_runtime.awaiting import AsyncToken, AwaitingDriver
 from agent_runtime.binding import AsyncCall, AsyncNoun, Call, Noun
 from agent_runtime.blocking import BlockingDriver, Token
 from agent_runtime.delivery import ask
+from agent_runtime.erasures import AsyncErasures, Erasures
 from agent_runtime.failures import Unusable
 from agent_runtime.messages import get
 from agent_runtime.models import ApiVersion
@@ -98,6 +99,7 @@ class Client(Noun):
         self.runs = Runs(driver, self._retry)
         self.artifacts = Artifacts(driver, self._retry)
         self.audit = Audit(driver, self._retry)
+        self.erasures = Erasures(driver, self._retry)
         self.secrets = Secrets(driver, self._retry)
 
     def close(self) -> None:
@@ -136,6 +138,7 @@ class AsyncClient(AsyncNoun):
         self.runs = AsyncRuns(driver, self._retry)
         self.artifacts = AsyncArtifacts(driver, self._retry)
         self.audit = AsyncAudit(driver, self._retry)
+        self.erasures = AsyncErasures(driver, self._retry)
         self.secrets = AsyncSecrets(driver, self._retry)
 
     async def close(self) -> None:

@@ -124,6 +124,7 @@ class Tenant(Document):
     plan: str = "default"
     created_at: datetime | None = None
     operator: InvitedUser | None = None  # the first operator, in the answer to the creation that asked for one
+    retention_days: int | None = None
 
 
 class Agent(Document):
@@ -280,3 +281,33 @@ class AuditEntry(Document):
     seq: int | None = None
     previous: str | None = None
     hash: str | None = None
+
+
+class Erasure(Document):
+    """What is erased and how far it has come; counts are by store, as `database.runs`, `objects`, `redis.keys`.
+
+    `kind` is run, subject, tenant or retention; `status` pending, running or done. `waiting_for` names a store that is
+    away, or runs that have not ended. `remaining` is what the last check found: all zero when it is done.
+    """
+
+    id: str
+    kind: str
+    status: str
+    run_id: str | None = None
+    user: str | None = None
+    tenant: str | None = None
+    finished_before: datetime | None = None
+    waiting_for: str | None = None
+    requested_by: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    found: dict[str, int] | None = None
+    removed: dict[str, int] = Field(default_factory=dict)
+    remaining: dict[str, int] | None = None
+    checked_at: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is gone, as a check has found."""
+        return self.status == "done"

@@ -12,8 +12,8 @@ from agent_runtime.binding import AsyncCall, AsyncItems, AsyncNoun, Call, Items,
 from agent_runtime.delivery import ask, walk
 from agent_runtime.failures import WaitExpired
 from agent_runtime.following import follow_run
-from agent_runtime.messages import Request, get, post, present
-from agent_runtime.models import Artifact, Event, Limits, Run
+from agent_runtime.messages import Request, get, post, present, send
+from agent_runtime.models import Artifact, Erasure, Event, Limits, Run
 from agent_runtime.retry import Retry
 from agent_runtime.steps import Conversation, Flow, Plan, Wait
 
@@ -84,6 +84,14 @@ def resume_run(run_id: str, *, reason: str | None = None, idempotency_key: str |
 def cancel_run(run_id: str, *, reason: str | None = None, idempotency_key: str | None = None) -> Plan[Run]:
     """Ask a run to end; it says `cancelling` until it has. Raises `NotFound`, `RunFinished`."""
     return _control(run_id, "cancel", reason, idempotency_key)
+
+
+def delete_run(run_id: str) -> Plan[Erasure]:
+    """Erase a run that has ended, with everything it left anywhere; the erasure tells how far that has come.
+
+    Raises `NotFound`, `Conflict` (it has not ended: cancel it first).
+    """
+    return ask(send("DELETE", "runs", run_id), Erasure.received)
 
 
 def list_events(run_id: str, after: int = 0, *, page_size: int = 500) -> Flow[Event]:
@@ -166,6 +174,7 @@ class Runs(Noun):
     pause = Call(pause_run)
     resume = Call(resume_run)
     cancel = Call(cancel_run)
+    delete = Call(delete_run)
     events = Items(list_events)
     follow = Items(follow_run)
     artifacts = Items(list_run_artifacts)
@@ -182,6 +191,7 @@ class AsyncRuns(AsyncNoun):
     pause = AsyncCall(pause_run)
     resume = AsyncCall(resume_run)
     cancel = AsyncCall(cancel_run)
+    delete = AsyncCall(delete_run)
     events = AsyncItems(list_events)
     follow = AsyncItems(follow_run)
     artifacts = AsyncItems(list_run_artifacts)

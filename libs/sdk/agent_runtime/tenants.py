@@ -57,6 +57,14 @@ def delete_tenant(tenant: str) -> Plan[Tenant]:
     return ask(send("DELETE", "tenants", tenant), Tenant.received)
 
 
+def keep_for(tenant: str, days: int | None) -> Plan[Tenant]:
+    """How many days a tenant's runs are kept after their end, and uploads after their arrival; None keeps them.
+
+    What is older is erased within the hour. Raises `NotFound`, `Forbidden`, `InvalidRequest`.
+    """
+    return ask(send("PATCH", "tenants", tenant, body={"retention_days": days}), Tenant.received)
+
+
 class Tenants(Noun):
     """`client.tenants`"""
 
@@ -65,6 +73,7 @@ class Tenants(Noun):
     list = Items(list_tenants)
     update = Call(update_tenant)
     delete = Call(delete_tenant)
+    keep_for = Call(keep_for)
 
 
 class AsyncTenants(AsyncNoun):
@@ -75,3 +84,4 @@ class AsyncTenants(AsyncNoun):
     list = AsyncItems(list_tenants)
     update = AsyncCall(update_tenant)
     delete = AsyncCall(delete_tenant)
+    keep_for = AsyncCall(keep_for)

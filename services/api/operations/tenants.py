@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import admission, audit, tenants
+from libs.database import admission, audit, erasures, tenants
 from libs.database.engine import PLATFORM, Database
 from libs.database.tenants import NoSuchPlan, TenantRow
 from libs.domain.errors import Conflict, DomainProblem, Flaw, Forbidden, InvalidRequest, NotFound
@@ -82,6 +82,8 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
         before = await tenants.lock(connection, found.id)
         try:
             row = await tenants.update(connection, found.id, wanted.name, wanted.status, wanted.plan)
+            if row and "retention_days" in wanted.model_fields_set:
+                row = await tenants.keep_for(connection, found.id, wanted.retention_days)
         except NoSuchPlan:
             raise _no_plan(wanted.plan) from None
         if before is None:
@@ -98,8 +100,8 @@ async def update_tenant(call: Call, name: str, wanted: TenantUpdate) -> TenantRo
     return row
 
 
-async def delete_tenant(call: Call, name: str) -> TenantRow:
-    """Refuse everything of the tenant from now on; what it has is erased behind the answer."""
+async def delete_tenant(call: Call, name: str) -> tuple[TenantRow, UUID]:
+    """Refuse everything of the tenant from now on; what it has is erased behind the answer, by this erasure."""
     database = call.services.database
     found = await find_tenant(database, name)
     async with database.tenant(found.id) as connection:
@@ -107,11 +109,13 @@ async def delete_tenant(call: Call, name: str) -> TenantRow:
         row = await tenants.mark_deleting(connection, found.id)
         if row is None or before is None:
             raise NotFound(f"There is no tenant {found.slug}.")
-        if row != before:
+        by, source = call.caller.subject, call.caller.source
+        erasure, new = await erasures.add(connection, "tenant", by=by, source=source, slug=row.slug)
+        if new:
             await _note(connection, call, "delete_tenant", row, before)
     call.services.tenancy.forget()
     await park_all(call.services, row.id)
-    return row
+    return row, erasure.id
 
 
 async def _note(connection: AsyncConnection, call: Call, action: str, row: TenantRow, before: TenantRow | None) -> None:

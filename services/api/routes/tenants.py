@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from services.api.answers import json_response
+from services.api.answers import Answer, json_response
 from services.api.dependencies import AnyCall, Cursor, KeyedCall, Limit
 from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN, problems
 from services.api.operations import founding, tenants
@@ -18,6 +18,7 @@ from services.api.schemas.tenants import TenantCreate, TenantMade, TenantPage, T
 router = APIRouter(
     prefix="/v1/tenants", tags=["tenants"], route_class=GuardedRoute, responses=problems(*ALWAYS, *TOKEN)
 )
+ERASURE = {"schema": {"type": "string"}, "description": "path of the erasure, which tells how far it has come"}
 Name = Annotated[str, Path(description="id or slug", max_length=100)]
 
 
@@ -53,7 +54,13 @@ async def update_tenant(call: AnyCall, tenant: Name, body: TenantUpdate) -> Resp
     return json_response(tenant_json(await tenants.update_tenant(call, tenant, body)))
 
 
-@router.delete("/{tenant}", status_code=202, response_model=TenantRead, responses=problems("not_found"))
+@router.delete(
+    "/{tenant}",
+    status_code=202,
+    response_model=TenantRead,
+    responses={202: {"headers": {"Location": ERASURE}}, **problems("not_found")},
+)
 async def delete_tenant(call: AnyCall, tenant: Name) -> Response:
     """Mark the tenant as `deleting`: everything of it is refused at once and erased afterwards, without a way back."""
-    return json_response(tenant_json(await tenants.delete_tenant(call, tenant)), 202)
+    row, erasure_id = await tenants.delete_tenant(call, tenant)
+    return Answer(202, tenant_json(row), f"/v1/erasures/{erasure_id}").response()

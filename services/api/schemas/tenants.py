@@ -33,6 +33,9 @@ class TenantUpdate(Sent):
     plan: Slug | None = Field(default=None, description="what the tenant may use, in effect within a second")
     name: Name | None = None
     status: TenantStatus | None = Field(default=None, description="a suspended tenant's requests get 403")
+    retention_days: Annotated[int, Field(ge=1, le=36500, strict=True)] | None = Field(
+        default=None, description="runs are erased so long after their end, uploads after their arrival; null: never"
+    )
 
 
 class TenantRead(Answered):
@@ -41,6 +44,7 @@ class TenantRead(Answered):
     name: str
     status: TenantState
     plan: str = Field(description="slug of its plan")
+    retention_days: int | None = Field(description="null: kept for ever")
     created_at: datetime
 
 
@@ -61,6 +65,7 @@ def tenant_json(row: TenantRow) -> str:
             "name": row.name,
             "status": row.status,
             "plan": row.plan,
+            "retention_days": row.retention_days,
             "created_at": rfc3339(row.created_at),
         }
     )

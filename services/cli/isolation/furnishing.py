@@ -39,6 +39,7 @@ def furnish(party: Party, shared: str, patience: float) -> None:
         _secret(party, name)
     for _ in range(2):
         _block(party)
+    _erasure(party)
     _user(party)
     for kind, name in (
         ("account", party.mark("the name of a service account", f"{own}-ci")),
@@ -89,6 +90,13 @@ def _block(party: Party) -> None:
     party.values["blocked"] = subject
 
 
+def _erasure(party: Party) -> None:
+    """Of the data of somebody who has none."""
+    subject = party.mark("the subject of an erasure", f"isolation-{token_hex(8)}")
+    made = party.make(Shot("DELETE", f"/v1/users/{subject}/data"))
+    party.values["erasure"] = party.mark("the id of an erasure", made["id"])
+
+
 def _user(party: Party) -> None:
     """At the issuer, where the platform manages users."""
     email = party.mark("the address of a user", f"isolation-{token_hex(8)}@isolation.example")
@@ -113,7 +121,7 @@ def _hidden(party: Party, what: str, value: str | None) -> None:
 
 def nowhere() -> dict[str, str]:
     """What nobody has, of the same kinds."""
-    random = {name: str(uuid4()) for name in ("tenant", "subject", "run", "artifact", "user")}
+    random = {name: str(uuid4()) for name in ("tenant", "subject", "run", "artifact", "user", "erasure")}
     for name in (
         "tenant_slug",
         "plan",

@@ -67,6 +67,7 @@ ARTIFACT = {"artifact_id": "artifact"}
 SECRET = {"name": "secret"}
 TENANT = {"tenant": "tenant"}
 ACCOUNT = {"account": "account"}
+ERASURE = {"erasure_id": "erasure"}
 BY_SLUG = ({"tenant": "tenant_slug"},)
 
 ROUTES: dict[str, Route] = {
@@ -98,6 +99,9 @@ ROUTES: dict[str, Route] = {
     "GET /v1/audit/export": Route(volatile=True),
     "GET /v1/audit/head": Route(volatile=True),
     "GET /v1/blocks": Route(),
+    "GET /v1/erasures": Route(volatile=True),
+    "GET /v1/erasures/{erasure_id}": Route(ERASURE, volatile=True),
+    "POST /v1/erasures/{erasure_id}/check": Route(ERASURE, volatile=True),
     "GET /v1/plans": Route(forbidden=True),
     "GET /v1/plans/{plan}": Route({"plan": "plan"}, free=True),
     "PUT /v1/plans/{plan}": Route({"plan": "plan"}, body=lambda values: {}, forbidden=True),
@@ -109,6 +113,7 @@ ROUTES: dict[str, Route] = {
     "POST /v1/runs/{run_id}/pause": Route(RUN, body=lambda values: {"reason": "attack"}),
     "POST /v1/runs/{run_id}/resume": Route(RUN, body=lambda values: {"reason": "attack"}),
     "POST /v1/runs/{run_id}/cancel": Route(RUN, body=lambda values: {"reason": "attack"}),
+    "DELETE /v1/runs/{run_id}": Route(RUN),
     "GET /v1/secrets": Route(),
     "PUT /v1/secrets/{name}": Route(
         SECRET, shared={"name": "shared"}, body=lambda values: {"value": f"attack-{token_hex(8)}"}, free=True
@@ -129,5 +134,6 @@ ROUTES: dict[str, Route] = {
     "POST /v1/users/{user}/block": Route(
         {"user": "blocked"}, ({"user": "subject"},), body=lambda values: {"reason": "attack"}, free=True
     ),
+    "DELETE /v1/users/{user}/data": Route({"user": "blocked"}, ({"user": "subject"},), free=True, volatile=True),
     "POST /v1/users/{user}/unblock": Route({"user": "blocked"}, free=True),
 }

@@ -74,6 +74,15 @@ class Ground:
         body = {"agent": self.agent, "input": MARK, "labels": {"mark": MARK}}
         return str(self.made(self.callers["user"].post("/v1/runs", json=body))["id"])
 
+    def ended_run(self) -> str:
+        run = self.new_run()
+        self.made(self.callers["user"].post(f"/v1/runs/{run}/cancel"))
+        return run
+
+    def new_erasure(self) -> str:
+        """Asked for by the tenant's user."""
+        return str(self.made(self.callers["user"].delete(f"/v1/runs/{self.ended_run()}"))["id"])
+
     def new_artifact(self) -> str:
         answer = self.callers["user"].post("/v1/artifacts", params={"name": MARK}, content=MARK.encode())
         return str(self.made(answer)["id"])
@@ -114,7 +123,8 @@ class Case:
     """One operation: how it is asked for, and what it answers whom.
 
     `own` is for those of the tenant whom the table of roles lets in, and for administrators; `elsewhere` for the same
-    of another tenant (None: they act on what is theirs); `colleague` for a user whose runs these are not.
+    of another tenant (None: they act on what is theirs); `colleague` for a user whose runs these are not; `admin` for
+    an administrator, where it is not as `own`.
     """
 
     method: str
@@ -123,6 +133,7 @@ class Case:
     own: int = 200
     elsewhere: int | None = None
     colleague: int | None = None
+    admin: int | None = None
     params: dict[str, str] = field(default_factory=dict)
 
 
@@ -193,6 +204,17 @@ CASES: dict[str, Case] = {
     "pause_run": Case("POST", of_run("/pause"), {}, own=202, elsewhere=404, colleague=404),
     "resume_run": Case("POST", of_run("/resume"), {}, own=202, elsewhere=404, colleague=404),
     "cancel_run": Case("POST", of_run("/cancel"), {}, own=202, elsewhere=404, colleague=404),
+    "delete_run": Case(
+        "DELETE", lambda ground: f"/v1/runs/{ground.ended_run()}", own=202, elsewhere=404, colleague=404
+    ),
+    "erase_user_data": Case("DELETE", lambda ground: f"/v1/users/{fresh('sub')}/data", own=202),
+    "list_erasures": Case("GET", "/v1/erasures"),
+    "get_erasure": Case(
+        "GET", lambda ground: f"/v1/erasures/{ground.new_erasure()}", elsewhere=404, colleague=404, admin=404
+    ),
+    "check_erasure": Case(
+        "POST", lambda ground: f"/v1/erasures/{ground.new_erasure()}/check", own=202, elsewhere=404, admin=404
+    ),
     "list_run_events": Case("GET", of_run("/events"), elsewhere=404, colleague=404),
     "create_artifact": Case("POST", "/v1/artifacts", own=201, params={"name": "a.txt"}),
     "list_artifacts": Case("GET", "/v1/artifacts"),
@@ -221,7 +243,7 @@ def expected(name: str, case: Case, caller: str) -> int:
     if role not in roles:
         return 403
     if role in PLATFORM:
-        return case.own
+        return case.admin or case.own
     if caller.endswith("of another"):
         return case.own if case.elsewhere is None else case.elsewhere
     return case.colleague if caller == "colleague" and case.colleague else case.own
@@ -265,4 +287,5 @@ def test_an_administrator_reads_no_tenants_content() -> None:
     assert {name for name, roles in ROLES.items() if roles & PLATFORM} == {
         "create_tenant", "list_tenants", "get_tenant", "update_tenant", "delete_tenant", "block_user", "unblock_user",
         "list_blocks", "list_plans", "get_plan", "put_plan", "list_audit_entries", "export_audit_log", "get_audit_head",
+        "list_erasures", "get_erasure", "check_erasure",
     }  # fmt: skip

@@ -17,7 +17,8 @@ def test_tenants_are_made_once(admin: httpx.Client) -> None:
     body = {"slug": slug, "name": "Ex", "id": own_id}
     made = admin.post("/v1/tenants", json=body, headers={"Idempotency-Key": slug})
     assert made.status_code == 201
-    assert made.json() | {"created_at": ""} == {**body, "status": "active", "plan": "default", "created_at": ""}
+    defaults = {"status": "active", "plan": "default", "retention_days": None}
+    assert made.json() | {"created_at": ""} == {**body, **defaults, "created_at": ""}
     assert made.headers["location"] == f"/v1/tenants/{own_id}"
     again = admin.post("/v1/tenants", json=body, headers={"Idempotency-Key": slug})
     assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (201, made.json(), "true")

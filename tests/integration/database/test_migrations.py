@@ -59,6 +59,11 @@ ROWS: dict[str, tuple[str, ...]] = {
         "INSERT INTO audit_log (tenant_id, actor, source, action, target) "
         "SELECT '{t}', 'ada', '127.0.0.1', 'update_tenant', 'tenant/a' FROM generate_series(1, 2)",
     ),
+    "0007": (
+        "INSERT INTO erasures (tenant_id, kind, subject, requested_by, source) "
+        "VALUES ('{t}', 'subject', 'bob', 'ada', 'x')",
+        "UPDATE tenants SET retention_days = 30 WHERE id = '{t}'",
+    ),
     "0005": (
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ('{t}', 'crm', 'k1', '\\x01', 'ada', 'ada')",
@@ -72,6 +77,7 @@ COUNTED: dict[str, dict[str, int]] = {
     "0003": {"storage": 1},
     "0004": {"blocked_subjects": 1, "provisioning_steps": 1, "service_accounts": 1},
     "0006": {"audit_log": 2},
+    "0007": {"erasures": 1},
     "0005": {"secrets": 1},
 }  # fmt: skip
 

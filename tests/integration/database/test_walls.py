@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import audit, events, steps
+from libs.database import audit, erasures, events, steps
 from libs.database.engine import PLATFORM, Database, open_migration_engine
 from libs.database.steps import Change
 from libs.domain.tools import NewArtifact
@@ -25,7 +25,7 @@ from tests.integration.database.walls import STORED, describe
 WALLED = (
     "tenants", "agents", "agent_versions", "runs", "run_events", "model_calls", "artifacts", "idempotency_keys",
     "blocked_subjects", "provisioning_steps", "service_accounts",
-    "audit_log", "audit_heads",
+    "audit_log", "audit_heads", "erasures",
     "storage",
     "secrets",
 )  # fmt: skip
@@ -66,6 +66,7 @@ async def furnish(home: Household) -> UUID:
         await audit.append(
             connection, actor="ada", source="127.0.0.1", action="promote_agent_version", target="agent/a"
         )
+        await erasures.add(connection, "run", by="ada", source="127.0.0.1", run_id=uuid4())
     async with home.database.maintenance() as connection:
         await sql(connection, "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES ($1, 0, 'ab')", home.tenant_id)
     await home.sql(
@@ -217,9 +218,9 @@ async def test_maintenance_sees_no_content(home: Household) -> None:
         f"SELECT * FROM {table}" for table in ("run_events", "agents", "agent_versions", "model_calls", "artifacts")
     ]
     denied += ["SELECT actor FROM audit_log", "SELECT after FROM audit_log", "UPDATE audit_log SET actor = 'eve'"]
-    denied += ["DELETE FROM audit_log", "DELETE FROM audit_heads"]
-    denied += ["SELECT name FROM secrets", "SELECT sealed FROM secrets", "DELETE FROM secrets"]
-    denied += ["SELECT response FROM idempotency_keys", "UPDATE runs SET status = 'failed'", "DELETE FROM runs"]
+    denied += ["DELETE FROM run_events", "DELETE FROM model_calls", "DELETE FROM audit_heads"]
+    denied += ["SELECT name FROM secrets", "SELECT sealed FROM secrets"]
+    denied += ["SELECT response FROM idempotency_keys", "UPDATE runs SET status = 'failed'"]
     for statement in denied:
         with pytest.raises(ProgrammingError, match="permission denied"):
             async with home.database.maintenance() as connection:
@@ -254,3 +255,45 @@ async def test_the_owner_does_not_see_rows_either(home: Household, owner: AsyncC
 async def test_what_belongs_to_no_tenant_is_a_tenant_of_its_own(home: Household) -> None:
     async with home.database.tenant(PLATFORM) as connection:
         assert await sql(connection, "SELECT count(*) FROM runs") == [(0,)]
+
+
+async def test_nothing_is_deleted_that_no_open_erasure_covers(home: Household, neighbours: Household) -> None:
+    """Maintenance deletes all of two tenants, and what goes is what an erasure names."""
+    await furnish(home)
+    await furnish(neighbours)
+    tables = [table for table in WALLED if table not in ("run_events", "model_calls", "audit_heads", "erasures")]
+    ended = await home.run()
+    await home.commit(ended, Change((fact(),), status="failed"))
+    for table in tables:
+        if table == "idempotency_keys":  # kept for a day, and swept by maintenance
+            continue
+        async with home.database.maintenance() as connection:
+            column = "id" if table == "tenants" else "tenant_id"
+            ours = f"DELETE FROM {table} WHERE {column} = ANY ($1) RETURNING 1"
+            assert await sql(connection, ours, [home.tenant_id, neighbours.tenant_id]) == [], table
+    async with home.database.tenant(home.tenant_id) as connection:
+        await erasures.add(connection, "run", by="ada", source="x", run_id=ended)
+    async with home.database.maintenance() as connection:
+        both = [home.tenant_id, neighbours.tenant_id]
+        assert await sql(connection, "DELETE FROM runs WHERE tenant_id = ANY ($1) RETURNING id", both) == [(ended,)]
+    assert len(await neighbours.sql("SELECT 1 FROM runs")) == 1
+
+
+async def test_a_run_that_has_not_ended_is_not_deleted(home: Household) -> None:
+    run = await home.run()
+    async with home.database.tenant(home.tenant_id) as connection:
+        await erasures.add(connection, "run", by="ada", source="x", run_id=run)
+        await erasures.add(connection, "tenant", by="ada", source="x", slug="home")
+    async with home.database.maintenance() as connection:
+        assert await sql(connection, "DELETE FROM runs WHERE tenant_id = $1 RETURNING id", home.tenant_id) == []
+
+
+async def test_nobody_changes_what_an_erasure_covers(home: Household) -> None:
+    async with home.database.tenant(home.tenant_id) as connection:
+        await erasures.add(connection, "subject", by="ada", source="x", subject="bob")
+    for statement in ("UPDATE erasures SET subject = 'ada'", "UPDATE erasures SET created_at = now()"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            await home.sql(statement)
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            async with home.database.maintenance() as connection:
+                await sql(connection, statement)

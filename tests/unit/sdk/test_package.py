@@ -37,6 +37,7 @@ def test_both_clients_have_the_same_calls() -> None:
         "runs",
         "artifacts",
         "audit",
+        "erasures",
         "secrets",
     ]
     for noun in nouns:
