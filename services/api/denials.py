@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from services.api.tenancy import parse_tenant
 logger = logging.getLogger(__name__)
 
 MINUTE_SECONDS = 60.0
+BELIEVED_SECONDS = 5.0  # which tenant a claim names; erasures of tenants wait for longer before they take the log
 LAST_SECONDS = 2.0  # for what was counted when the process ends
 KINDS = 2000  # of refusals in a minute; beyond that they are counted together, by tenant
 SOURCES = 10  # named in the row of a minute's 401s
@@ -50,7 +52,7 @@ class Denials:
         self._forbidden: Counter[Denial] = Counter()
         self._unwritten: deque[tuple[Denial, str, Mapping[str, Any]]] = deque(maxlen=KINDS)
         self._unauthenticated: Counter[str] = Counter()
-        self._tenants: dict[UUID | str, UUID] = {}  # an id or a slug never comes to mean another tenant
+        self._tenants: dict[UUID | str, tuple[float, UUID]] = {}
         self._since = datetime.now(UTC)
 
     async def tenant_of(self, claim: str | None) -> UUID:
@@ -58,19 +60,20 @@ class Denials:
         name = parse_tenant(claim) if claim else None
         if name is None:
             return PLATFORM
-        if name not in self._tenants:
+        until, tenant_id = self._tenants.get(name, (0.0, PLATFORM))
+        if until < time.monotonic():
             try:
                 async with self._database.maintenance() as connection:
                     row = await tenants.find(connection, name)
             except Exception:
                 # The refusal is told in any case; it is noted where nothing needs to be looked up.
                 return PLATFORM
-            if row is None:
-                return PLATFORM
+            # Nothing is added to the log of a tenant that is being erased.
+            tenant_id = PLATFORM if row is None or row.status == "deleting" else row.id
             if len(self._tenants) >= KINDS:
                 self._tenants.clear()
-            self._tenants[name] = row.id
-        return self._tenants[name]
+            self._tenants[name] = time.monotonic() + BELIEVED_SECONDS, tenant_id
+        return tenant_id
 
     async def forbidden(self, denial: Denial, target: str) -> None:
         """Note a 403; never fails, and waits for one short transaction at most."""
