@@ -11,12 +11,16 @@ which sees what was committed until then, and before the rows of runs are locked
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from asyncpg.exceptions import LockNotAvailableError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.database.engine import Database
 from libs.database.statements import Statement
 
 LOCK = "hashtextextended('admission ' || t.id, 0)"
@@ -33,6 +37,7 @@ ENTRY = f"""
     {UNSEEN}
 """
 _ENTER = Statement(f"SELECT pg_advisory_xact_lock({LOCK}) FROM tenants t WHERE t.id = CAST(:tenant AS uuid)")
+_IMPATIENCE = Statement("SELECT set_config('lock_timeout', '500ms', true)")
 # A run that never had a workflow needs no wake-up; any other one waits for a higher number.
 _ADMITTED = """
     admitted_at = clock_timestamp(), checks = 0, next_check_at = clock_timestamp() + interval '5 seconds',
@@ -128,9 +133,28 @@ class Given(NamedTuple):
     control_seq: int
 
 
+class Occupied(Exception):
+    """Somebody holds the tenant's lock, or a row of it, for longer than the caller would wait."""
+
+
 async def enter(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Be the only one who gives places of this tenant, until the transaction ends."""
     await _ENTER.run(connection, tenant=tenant_id)
+
+
+@asynccontextmanager
+async def impatient(database: Database, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
+    """A transaction as the tenant that waits for no lock longer than a moment: the next tenant's turn comes.
+
+    Raises:
+        Occupied: it would have to.
+    """
+    try:
+        async with database.tenant(tenant_id) as connection:
+            await _IMPATIENCE.run(connection)
+            yield connection
+    except LockNotAvailableError as error:
+        raise Occupied(str(tenant_id)) from error
 
 
 async def admit(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[Given]:

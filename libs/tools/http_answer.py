@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from libs.domain.redaction import Redactor
 from libs.domain.texts import clean
 
 MAX_RETRY_AFTER = 3600.0  # seconds
+SEARCHED_AT_ONCE = 16 * 1024  # characters; a megabyte takes more than a tenth of a second
 _CHARSETS = re.compile(r"utf-?8|us-ascii|ascii|latin-?1|iso-8859-\d{1,2}|windows-125\d|utf-?16(le|be)?")
 _PACKED = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # window bits of zlib
 
@@ -40,9 +42,15 @@ async def read_text(response: httpcore.Response, limit: int, redactor: Redactor)
     if text is None:
         kind = redactor.redact(kind).split(";")[0][:80]
         return f"[the body is no text ({kind or 'of unknown type'}) and is not shown]"
-    return redactor.redact(clean(text)[0], cut=cut) + (
-        f"\n\n[cut: only the first {limit} bytes are shown]" if cut else ""
-    )
+    shown = await redacted(redactor, clean(text)[0], cut=cut)
+    return shown + (f"\n\n[cut: only the first {limit} bytes are shown]" if cut else "")
+
+
+async def redacted(redactor: Redactor, text: str, *, cut: bool = False) -> str:
+    """The text without the values of secrets; a long one is searched beside the event loop."""
+    if not redactor or len(text) <= SEARCHED_AT_ONCE:
+        return redactor.redact(text, cut=cut)
+    return await asyncio.to_thread(redactor.redact, text, cut=cut)
 
 
 def header(response: httpcore.Response, name: str) -> str:

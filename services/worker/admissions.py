@@ -18,7 +18,7 @@ import prometheus_client as metrics
 from libs.clients.temporal import Temporal
 from libs.contracts.workflow import EndRequest, RunRef, Wake
 from libs.database import admission
-from libs.database.admission import Given
+from libs.database.admission import Given, Occupied
 from libs.database.engine import Database, is_unavailable
 from libs.domain.errors import DependencyUnavailable
 from services.worker.bench import Workbench
@@ -86,16 +86,22 @@ class Admissions:
         return len(admitted)
 
     async def _admit(self, tenant_id: UUID) -> list[Given]:
-        async with self._database.tenant(tenant_id) as connection:
-            await admission.enter(connection, tenant_id)
-            given = await admission.admit(connection, tenant_id, AT_ONCE)
+        try:
+            async with admission.impatient(self._database, tenant_id) as connection:
+                await admission.enter(connection, tenant_id)
+                given = await admission.admit(connection, tenant_id, AT_ONCE)
+        except Occupied:
+            return []  # perhaps by a process that is frozen: the others' turn comes, and this one's again
         ADMITTED.inc(len(given))
         return given
 
     async def _park(self, tenant_id: UUID) -> None:
         """A suspension whose process did not get to the end of it."""
-        async with self._database.tenant(tenant_id) as connection:
-            revoked = await admission.revoke(connection, tenant_id, AT_ONCE)
+        try:
+            async with admission.impatient(self._database, tenant_id) as connection:
+                revoked = await admission.revoke(connection, tenant_id, AT_ONCE)
+        except Occupied:
+            return
         await self._tell([(_ref(tenant_id, given), given, True) for given in revoked])
 
     async def _tell(self, runs: list[tuple[RunRef, Given, bool]]) -> None:

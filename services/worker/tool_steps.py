@@ -31,6 +31,7 @@ from libs.domain.tools import (
     ToolFunction,
     ToolResult,
 )
+from libs.tools.http_answer import redacted
 from services.worker import keys
 from services.worker.bench import Workbench
 from services.worker.journal import View
@@ -122,7 +123,7 @@ class ToolSteps:
             run.tenant_id, run.run_id, turn, index, attempt, self._bench.objects, self._artifacts(view), secrets=secrets
         )
         wanted = ToolCall(call.name, prepared.arguments, effect_id(run.run_id, turn, index))
-        outcome = _redacted(await _attempt(prepared.tool, wanted, context, function), secrets.redactor)
+        outcome = await _redacted(await _attempt(prepared.tool, wanted, context, function), secrets.redactor)
         return replace(outcome, duration_ms=int((time.monotonic() - began) * 1000))
 
     def _artifacts(self, view: View) -> Callable[[], Any]:
@@ -212,7 +213,7 @@ async def _attempt(tool: Tool, call: ToolCall, context: ToolContext, function: T
         return Outcome(failed=OutcomeUnknown(f"No answer within {function.timeout_seconds:g} s."))
 
 
-def _redacted(outcome: Outcome, redactor: Redactor) -> Outcome:
+async def _redacted(outcome: Outcome, redactor: Redactor) -> Outcome:
     """Whatever the tool was told, and whatever went wrong: without the values of the run's secrets."""
     if not redactor:
         return outcome
@@ -224,9 +225,8 @@ def _redacted(outcome: Outcome, redactor: Redactor) -> Outcome:
         replace(file, name=redactor.redact(file.name), media_type=redactor.redact(file.media_type))
         for file in outcome.result.artifacts
     )
-    return replace(
-        outcome, result=replace(outcome.result, content=redactor.redact(outcome.result.content), artifacts=files)
-    )
+    content = await redacted(redactor, outcome.result.content)
+    return replace(outcome, result=replace(outcome.result, content=content, artifacts=files))
 
 
 def may_repeat(function: ToolFunction, failed: CallFailed) -> bool:

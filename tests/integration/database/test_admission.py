@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.database import admission, agents, runs, tenants
-from libs.database.admission import Given, NoPlace
+from libs.database.admission import Given, NoPlace, Occupied
 from libs.database.engine import Database
 from libs.database.runs import Recorded
 from libs.database.steps import Change
@@ -263,6 +263,20 @@ async def test_a_frozen_transaction_holds_up_its_tenant_only(home: Household, ne
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await post(home)
+
+
+async def test_who_gives_places_to_many_tenants_waits_for_none_of_them(home: Household, neighbours: Household) -> None:
+    """Rule 17: a process that is frozen while it holds a tenant's lock takes no other tenant's turn."""
+    await limit(home, 1)
+    async with home.database.tenant(home.tenant_id) as frozen:
+        await admission.enter(frozen, home.tenant_id)
+        with pytest.raises(Occupied):
+            async with asyncio.timeout(5), admission.impatient(home.database, home.tenant_id) as connection:
+                await admission.enter(connection, home.tenant_id)
+        async with admission.impatient(home.database, neighbours.tenant_id) as connection:
+            await admission.enter(connection, neighbours.tenant_id)
+    async with admission.impatient(home.database, home.tenant_id) as connection:
+        await admission.enter(connection, home.tenant_id)
 
 
 async def test_nobody_gives_places_of_a_tenant_that_is_not_there(home: Household) -> None:
