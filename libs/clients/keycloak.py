@@ -15,6 +15,8 @@ from libs.domain.errors import Conflict, DependencyUnavailable, InvalidRequest, 
 from libs.settings.keycloak import KeycloakSettings
 
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+# Of one process: whoever lists users again and again must not keep others from signing in. Who waits too long gets 503.
+LIMITS = httpx.Limits(max_connections=8)
 RENEW_SECONDS = 20.0  # before a token's end
 RETRY_SECONDS = 5
 LOG_IN_SECONDS = 10.0  # for a token, also for those who wait until somebody else has got one
@@ -45,7 +47,7 @@ class Keycloak:
 
     def __init__(self, settings: KeycloakSettings, secret: SecretStr, http: httpx.AsyncClient | None = None) -> None:
         verify = ssl.create_default_context(cafile=settings.oidc_ca_file) if settings.oidc_ca_file else True
-        self._http = http or httpx.AsyncClient(verify=verify, timeout=TIMEOUT, trust_env=False)
+        self._http = http or httpx.AsyncClient(verify=verify, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
         self._admin = settings.admin_url
         self._realm = settings.admin_url.replace("/admin/realms/", "/realms/", 1)
         self._id = settings.keycloak_provisioner_id

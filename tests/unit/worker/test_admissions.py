@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.database import admission
-from libs.database.admission import Given
+from libs.database.admission import Given, Occupied
 from libs.domain.errors import NotFound
 from services.worker.admissions import Admissions
 from services.worker.journal import RunVanished
@@ -71,7 +71,12 @@ def admissions(
             raise broken[tenant_id]
         return [Given(tenant_id, 3, None, 0)]
 
+    @asynccontextmanager
+    async def impatient(database: Any, tenant_id: UUID) -> AsyncIterator[UUID]:
+        yield tenant_id
+
     for name, fake in (
+        ("impatient", impatient),
         ("waiting_tenants", waiting_tenants),
         ("stopped_tenants", nothing),
         ("overdue", overdue_runs),
@@ -106,3 +111,10 @@ async def test_who_got_a_place_is_started_though_the_next_tenant_hangs(monkeypat
     with pytest.raises(TimeoutError):
         await work.round()
     assert temporal.started == [str(first)]
+
+
+async def test_a_tenant_whose_lock_is_held_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, other = uuid4(), uuid4()
+    work, _, temporal = admissions(monkeypatch, [held, other], [], {held: Occupied(str(held))})
+    assert await work.round() == 1
+    assert temporal.started == [str(other)]
