@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -83,6 +83,7 @@ class AgentRunWorkflow:
     def __init__(self) -> None:
         self._control_seq = 0
         self._stops = 0
+        self._stoppable: dict[asyncio.Future[None], None] = {}  # in the order in which their activities were started
         self._stops_known = 0  # when the last turn began
         self._overdue = False
 
@@ -90,7 +91,7 @@ class AgentRunWorkflow:
     def wake(self, wake: Wake) -> None:
         """Something was asked of the run; duplicates and reordering are harmless."""
         if wake.stop and wake.control_seq > self._control_seq:
-            self._stops += 1
+            self._stop()
         self._control_seq = max(self._control_seq, wake.control_seq)
 
     @workflow.run
@@ -181,10 +182,11 @@ class AgentRunWorkflow:
 
     async def _until_stopped(self, pending: workflow.ActivityHandle[T]) -> T:
         """Its result; a stop that is asked for meanwhile requests its cancellation, which a step takes as a hint."""
-        seen = self._stops
-        stopped = asyncio.create_task(workflow.wait_condition(lambda: self._stops > seen))
+        stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stoppable[stopped] = None
         try:
-            await workflow.wait([pending, stopped], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [pending, stopped]
+            await workflow.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not pending.done():
                 pending.cancel()
             return await pending
@@ -192,7 +194,7 @@ class AgentRunWorkflow:
             pending.cancel()
             raise
         finally:
-            stopped.cancel()
+            del self._stoppable[stopped]
 
     async def _woken(self, step: Step) -> None:
         """Until something newer than the step has seen is asked, the time is up, or the deadline has passed."""
@@ -208,7 +210,13 @@ class AgentRunWorkflow:
         if run.deadline is not None:
             await workflow.sleep(timedelta(seconds=max(0.0, run.deadline - workflow.time())))
             self._overdue = True
-            self._stops += 1
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stops += 1
+        for stopped in self._stoppable:
+            if not stopped.done():
+                stopped.set_result(None)
 
     async def _finish(self, request: EndRequest) -> None:
         """Bring the row to its end before the workflow closes; not cancellable, retried without end."""
