@@ -42,6 +42,8 @@ INSIDE = ["during model 1", "during model 4"] + [
     f"{how} {tool}" for how in ("sending", "waiting") for tool in ("look", "put", "order")
 ]
 POINTS = [f"{when} {commit}" for commit in COMMITS for when in ("before", "after")] + INSIDE + ["take_turn", "run_tool"]
+# Those that are stopped keep theirs, and there are dozens of workers on one PostgreSQL.
+FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "3"}
 # Where the worker of a write is lost after the call was opened: sent or not, nobody can know.
 UNKNOWN = {"after tool.started 3", "sending order", "waiting order", "before tool.completed 3"}
 SURELY_NOT_SENT = {
@@ -69,6 +71,7 @@ class Strike:
 def step_workers(platform: Platform, plans: Path, slice_seconds: str) -> Iterator[list[WorkerProcess]]:
     """Workers that take one step at a time, and one that conducts; the dead are replaced by `Refill`."""
     common = {"CRASH_PLANS": str(plans), "WORKER_SLICE_SECONDS": slice_seconds}
+    common |= FEW_CONNECTIONS
     started = [platform.start_worker("conductor", crashing_worker.MODULE, ROLE="conductor", **common)]
     with platform.workers(STEP_WORKERS, crashing_worker.MODULE, ROLE="steps", **common) as steps:
         try:
@@ -89,6 +92,7 @@ async def refilled(
             missing = STEP_WORKERS - sum(worker.alive and not worker.stopped for worker in workers)
             for _ in range(missing):
                 more = {"CRASH_PLANS": str(plans), "WORKER_SLICE_SECONDS": slice_seconds, "ROLE": "steps"}
+                more |= FEW_CONNECTIONS
                 workers.append(platform.start_worker(f"w{len(workers)}", crashing_worker.MODULE, **more))
 
     task = asyncio.create_task(refill())
