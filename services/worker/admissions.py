@@ -19,11 +19,12 @@ from libs.clients.temporal import Temporal
 from libs.contracts.workflow import EndRequest, RunRef, Wake
 from libs.database import admission
 from libs.database.admission import Given, Occupied
-from libs.database.engine import Database, is_unavailable
+from libs.database.engine import Database
 from libs.domain.errors import DependencyUnavailable
 from services.worker.bench import Workbench
 from services.worker.finishing import finish_one_of_many
 from services.worker.keys import RunKey
+from services.worker.rounds import come_round
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 50  # of one tenant; then it is the next one's turn
@@ -51,19 +52,13 @@ class Admissions:
 
     async def work(self) -> None:
         """Look again and again until cancelled."""
-        while True:
-            pause = self._every * random.uniform(0.5, 1.0)  # noqa: S311 - spreads the workers, no secret
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), pause)
-            self._wanted.clear()
-            try:
-                await self.round()
-            except DependencyUnavailable as error:
-                logger.warning("admission waits: %s", error.detail)
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                logger.warning("admission waits: the database is away")
+        await come_round("admission", self._every, self.round, self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Shorter when a place was freed that somebody waits for."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), seconds)
+        self._wanted.clear()
 
     async def round(self) -> int:
         """One look; how many runs got a place."""

@@ -64,7 +64,7 @@ class RunningTool:
             return await self._attempt(view, turn, ref, left_open)
 
     async def _begin(self, ref: CallRef) -> View:
-        """Load, and open the call in the same transaction if nobody has tried it yet."""
+        """Load, and open the call at once if nobody has tried it yet."""
 
         def decide(view: View) -> Change | None:
             if not _may_run(view, ref):

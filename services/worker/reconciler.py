@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter
 from uuid import UUID
@@ -15,12 +14,12 @@ from temporalio.client import WorkflowExecutionStatus
 from libs.clients.temporal import Temporal
 from libs.contracts.workflow import CANCEL_REQUESTED, EndRequest, RunRef, Wake
 from libs.database import reconciliation
-from libs.database.engine import Database, is_unavailable
+from libs.database.engine import Database
 from libs.database.reconciliation import Neglected
-from libs.domain.errors import DependencyUnavailable
 from services.worker.bench import Workbench
 from services.worker.finishing import finish_one_of_many
 from services.worker.keys import RunKey
+from services.worker.rounds import come_round
 
 logger = logging.getLogger(__name__)
 BATCH = 50
@@ -48,16 +47,7 @@ class Reconciler:
 
     async def work(self) -> None:
         """Look after neglected runs until cancelled."""
-        while True:
-            await asyncio.sleep(self._every * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the workers, no secret
-            try:
-                await self.round()
-            except DependencyUnavailable as error:
-                logger.warning("the reconciler waits: %s", error.detail)
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                logger.warning("the reconciler waits: the database is away")
+        await come_round("reconciler", self._every, self.round)
 
     async def round(self) -> int:
         """One look; how many runs were looked after."""

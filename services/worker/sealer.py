@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,8 +11,9 @@ import prometheus_client as metrics
 from libs.database import audit_chain
 from libs.database.audit import AuditRow
 from libs.database.audit_chain import Head, Seal, SealsLost
-from libs.database.engine import Database, is_unavailable
+from libs.database.engine import Database
 from libs.domain.audit import entry_hash
+from services.worker.rounds import come_round
 
 logger = logging.getLogger(__name__)
 TENANTS = 100  # at a time
@@ -31,15 +30,11 @@ class Sealer:
 
     async def work(self) -> None:
         """Seal what there is until cancelled."""
-        while True:
-            await asyncio.sleep(self._every * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the workers, no secret
-            try:
-                while await self.round():
-                    pass
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                logger.warning("the audit log is sealed later: the database is away")
+        await come_round("sealing of the audit log", self._every, self._seal_all)
+
+    async def _seal_all(self) -> None:
+        while await self.round():
+            pass
 
     async def round(self) -> bool:
         """One batch of each tenant; whether there may be more."""

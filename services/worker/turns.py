@@ -92,7 +92,7 @@ class TakingTurn:
                     view = await self._ended(view, action)
 
     async def _begin(self) -> View:
-        """Load, and where a model call is next, open it in the same transaction."""
+        """Load, and where a model call is next, open it at once."""
         wanted: list[Opening] = []
 
         def decide(view: View) -> Change | None:

@@ -5,9 +5,7 @@ Only what is a day old is looked at, and nothing of a run that may still write.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.clients.object_store import ObjectStore
 from libs.database import erasing
-from libs.database.engine import Database, is_unavailable
-from libs.domain.errors import DependencyUnavailable
+from libs.database.engine import Database
+from services.worker.rounds import come_round
 
 logger = logging.getLogger(__name__)
 AGE = timedelta(hours=24)
@@ -40,16 +38,7 @@ class Collector:
 
     async def work(self) -> None:
         """Search until cancelled."""
-        while True:
-            await asyncio.sleep(self._every * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the workers, no secret
-            try:
-                await self.round()
-            except DependencyUnavailable as error:
-                logger.warning("the search for lost objects waits: %s", error.detail)
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                logger.warning("the search for lost objects waits: the database is away")
+        await come_round("search for lost objects", self._every, self.round)
 
     async def round(self) -> int:
         """One page, unless another worker has it; how many objects were deleted."""

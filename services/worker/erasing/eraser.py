@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from libs.database.erasures import ErasureRow
 from libs.domain.errors import DependencyUnavailable
 from libs.domain.texts import dump
 from services.worker.erasing.stores import OBJECTS, Stores
+from services.worker.rounds import come_round
 
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 60.0
@@ -51,14 +51,7 @@ class Eraser:
 
     async def work(self) -> None:
         """Erase what is to be erased until cancelled."""
-        while True:
-            await asyncio.sleep(self._every * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the workers, no secret
-            try:
-                await self.round()
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                logger.warning("erasures wait: the database is away")
+        await come_round("erasures", self._every, self.round)
 
     async def round(self) -> int:
         """Everything that is due; how many erasures were looked at."""
@@ -81,10 +74,20 @@ class Eraser:
                 FINISHED.labels(erasure.kind).inc()
         except (Waits, DependencyUnavailable) as reason:
             what = reason.dependency if isinstance(reason, DependencyUnavailable) else str(reason)
-            seconds = min(WAIT_SECONDS * (1 + erasure.looks // 10), LONGEST_WAIT)
             logger.info("an erasure waits for %s", what, extra={"fields": {"erasure": str(erasure.id)}})
-            async with self._database.maintenance() as connection:
-                await erasures.wait(connection, erasure, what, seconds)
+            await self._wait(erasure, what)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            fields = {"erasure": str(erasure.id)}
+            logger.error("an erasure failed: %s", type(error).__name__, exc_info=error, extra={"fields": fields})
+            await self._wait(erasure, f"an error of ours ({type(error).__name__}); the workers' logs say more")
+
+    async def _wait(self, erasure: ErasureRow, what: str) -> None:
+        """The others go on; this one is looked at again, less often as time goes by."""
+        seconds = min(WAIT_SECONDS * (1 + erasure.looks // 10), LONGEST_WAIT)
+        async with self._database.maintenance() as connection:
+            await erasures.wait(connection, erasure, what, seconds)
 
     async def _erase(self, erasure: ErasureRow) -> bool:
         """As far as it goes now; whether nothing is left."""
