@@ -51,6 +51,12 @@ _REOPEN = Statement(
     WHERE id = CAST(:id AS uuid) AND finished_at IS NOT NULL RETURNING {_COLUMNS}
     """
 )
+_WAS_TENANT = Statement(
+    """
+    SELECT 1 FROM erasures
+    WHERE kind = 'tenant' AND (slug = CAST(:slug AS text) OR tenant_id = CAST(:tenant AS uuid)) LIMIT 1
+    """
+)
 _ACCOUNTS_DUE = Statement(
     f"SELECT {_COLUMNS} FROM erasures WHERE kind = 'tenant' AND finished_at IS NULL AND accounts_at IS NULL ORDER BY id"
 )
@@ -188,6 +194,11 @@ async def reopen(connection: AsyncConnection, erasure_id: UUID) -> ErasureRow | 
     """Have a finished one looked at again; None when it is open."""
     row = await _REOPEN.one(connection, id=erasure_id)
     return ErasureRow._make(row) if row else None
+
+
+async def was_tenant(connection: AsyncConnection, slug: str, tenant_id: UUID | None) -> bool:
+    """Whether a tenant of this name or id was, or is to be, erased; as the platform."""
+    return await _WAS_TENANT.one(connection, slug=slug, tenant=tenant_id) is not None
 
 
 async def accounts_due(connection: AsyncConnection) -> list[ErasureRow]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from agent_runtime import Client
+from agent_runtime import Client, Conflict
 
 from tests.end_to_end.test_clients import agent_runtime, spec
 from tests.fixtures.platform import NO_TLS, TENANT, Platform, call
@@ -55,7 +55,7 @@ def test_a_tenant_goes_while_it_works(platform: Platform) -> None:
     turns = [{"content": "Later.", "delay_ms": 30_000}]
     httpx.post(f"{platform.model_url}/control/scripts", json={"model": slug, "turns": turns}, verify=NO_TLS)
     with Client(platform.api_url, platform.token(role="admin", tenant="")) as admin:
-        admin.tenants.create(slug)
+        made = admin.tenants.create(slug)
         with Client(platform.api_url, platform.token(tenant=slug)) as client:
             client.agents.create(slug, spec(platform, slug))
             runs = [client.runs.start(slug, "Go.") for _ in range(3)]
@@ -66,3 +66,8 @@ def test_a_tenant_goes_while_it_works(platform: Platform) -> None:
         assert done.done, done.as_json()
         assert done.removed["database.runs"] == 3
         assert slug not in [tenant.slug for tenant in admin.tenants.list()]
+        # Tokens that name it may outlive it at the issuer: they must not come to name another tenant.
+        with pytest.raises(Conflict, match="neither is used again"):
+            admin.tenants.create(slug)
+        with pytest.raises(Conflict, match="neither is used again"):
+            admin.tenants.create(f"{slug}-2", id=made.id)

@@ -44,7 +44,15 @@ def check_names(wanted: TenantCreate) -> None:
 
 
 async def add_tenant(connection: AsyncConnection, call: Call, wanted: TenantCreate) -> TenantRow | None:
-    """Add the row and stay behind the new tenant's wall; None when its slug or id is taken."""
+    """Add the row and stay behind the new tenant's wall; None when its slug or id is taken.
+
+    Raises:
+        Conflict: a tenant of that name or id was deleted; tokens that name it may outlive it at its issuer.
+    """
+    if await erasures.was_tenant(connection, wanted.slug, wanted.id):
+        raise Conflict(
+            f"A tenant with the slug {wanted.slug} or with this id was deleted, and its name is not used again."
+        )
     tenant_id = wanted.id or await tenants.new_id(connection)
     await tenants.enter(connection, tenant_id)
     try:
