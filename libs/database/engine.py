@@ -22,6 +22,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 10
 # A process that freezes inside a transaction must not keep its locks for as long as it is frozen.
 SESSION = {"idle_in_transaction_session_timeout": "10s", "transaction_timeout": "30s"}
+MAINTENANCE_POOL = 4  # connections of a process for what looks across tenants, at the most
 PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
 
 
@@ -85,7 +86,12 @@ class Database:
         tls = tls_context(settings.database_tls, settings.database_ca_file)
         return cls(
             _engine(settings.database_url, settings.database_password, tls, pool=settings.database_pool_size),
-            _engine(settings.database_maintenance_url, settings.database_maintenance_password, tls, pool=4),
+            _engine(
+                settings.database_maintenance_url,
+                settings.database_maintenance_password,
+                tls,
+                pool=min(MAINTENANCE_POOL, settings.database_pool_size),
+            ),
             each=(settings.database_pool_size + 1) // 2,
         )
 

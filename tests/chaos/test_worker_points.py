@@ -43,7 +43,7 @@ INSIDE = ["during model 1", "during model 4"] + [
 ]
 POINTS = [f"{when} {commit}" for commit in COMMITS for when in ("before", "after")] + INSIDE + ["take_turn", "run_tool"]
 # Those that are stopped keep theirs, and there are dozens of workers on one PostgreSQL.
-FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "3"}
+FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "2"}
 # Where the worker of a write is lost after the call was opened: sent or not, nobody can know.
 UNKNOWN = {"after tool.started 3", "sending order", "waiting order", "before tool.completed 3"}
 SURELY_NOT_SENT = {
