@@ -50,9 +50,7 @@ async def add_tenant(connection: AsyncConnection, call: Call, wanted: TenantCrea
         Conflict: a tenant of that name or id was deleted; tokens that name it may outlive it at its issuer.
     """
     if await erasures.was_tenant(connection, wanted.slug, wanted.id):
-        raise Conflict(
-            f"A tenant with the slug {wanted.slug} or with this id was deleted, and its name is not used again."
-        )
+        raise Conflict(f"A tenant with the slug {wanted.slug} or this id was deleted; neither is used again.")
     tenant_id = wanted.id or await tenants.new_id(connection)
     await tenants.enter(connection, tenant_id)
     try:
