@@ -104,18 +104,17 @@ class Committed:
 
 # The functions are in the migrations. Each is one round trip, and enters the tenant by itself.
 _LOAD = Statement("SELECT * FROM load_run(:tenant_id, :run_id, :after)")
-_COMMIT = Statement(
-    """
-    SELECT * FROM commit_step(
-        :tenant_id, :run_id, :require_turn, :require_control, :require_desired_run, :closed_state,
-        :input_tokens, :cached_input_tokens, :output_tokens, :reasoning_tokens, :cost, :closed_turn,
-        :closed_attempt, :types, :turn, :status, :waiting_for, :desired, :control_seen, :started, :output,
-        :output_object, :error_code, :error_message, :estimated, :opened_turn, :opened_attempt, :provider,
-        :model, :reserved_tokens, :input_price, :cached_input_price, :output_price, :artifacts, :keys,
-        :datas, :refs
-    )
-    """
-)
+_CHANGE = """
+    :tenant_id, :run_id, :require_turn, :require_control, :require_desired_run, :closed_state,
+    :input_tokens, :cached_input_tokens, :output_tokens, :reasoning_tokens, :cost, :closed_turn,
+    :closed_attempt, :types, :turn, :status, :waiting_for, :desired, :control_seen, :started, :output,
+    :output_object, :error_code, :error_message, :estimated, :opened_turn, :opened_attempt, :provider,
+    :model, :reserved_tokens, :input_price, :cached_input_price, :output_price, :artifacts, :keys,
+    :datas, :refs
+"""
+_COMMIT = Statement(f"SELECT * FROM commit_step({_CHANGE})")  # noqa: S608 - of constants
+_EXPECTED = ":expected_seq, :expected_control, :expected_tokens, :expected_cost"
+_COMMIT_OR_LOAD = Statement(f"SELECT * FROM commit_or_load({_EXPECTED}, {_CHANGE})")  # noqa: S608 - of constants
 _SETTLE = Statement(
     """
     SELECT settle_call(
@@ -136,8 +135,10 @@ _SPEC = Statement(
 async def load(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, after: int) -> LoadedRun | None:
     """The run and its events after `after`; its input only with `after` 0."""
     row = await _LOAD.one(connection, tenant_id=tenant_id, run_id=run_id, after=after)
-    if row is None:
-        return None
+    return None if row is None else _loaded(row)
+
+
+def _loaded(row: Any) -> LoadedRun:
     events = [
         (Event(seq, kind, data, datetime.fromisoformat(at), version), refs)
         for seq, kind, data, at, version, refs in json.loads(row[19] or "[]")
@@ -165,14 +166,36 @@ async def commit(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, cha
         EffectTaken: an event's key exists.
         Unstorable: PostgreSQL refuses the data.
     """
-    values = _event_values(change) | _row_values(change) | _ledger_values(change)
+    row = await _written(_COMMIT, connection, _values(tenant_id, run_id, change))
+    return Committed(*row) if row else None
+
+
+async def commit_or_load(
+    connection: AsyncConnection, tenant_id: UUID, run_id: UUID, change: Change, remembered: RunState
+) -> Committed | LoadedRun | None:
+    """Commit a step if the run stands as remembered and the fence holds; else what is new of it. None: it is gone.
+
+    Raises what `commit` raises.
+    """
+    expected = {
+        "expected_seq": remembered.last_seq,
+        "expected_control": remembered.control_seq,
+        "expected_tokens": remembered.tokens,
+        "expected_cost": remembered.cost,
+    }
+    row = await _written(_COMMIT_OR_LOAD, connection, _values(tenant_id, run_id, change) | expected)
+    if row is None:
+        return None
+    return Committed(row["last_seq"], row["control_seq"], row["desired"]) if row[0] else _loaded(tuple(row)[1:])
+
+
+async def _written(statement: Statement, connection: AsyncConnection, values: dict[str, Any]) -> Any:
     try:
-        row = await _COMMIT.one(connection, tenant_id=tenant_id, run_id=run_id, **values)
+        return await statement.one(connection, **values)
     except UniqueViolationError as error:
         raise EffectTaken(str(error.constraint_name)) from error
     except DataError as error:
         raise Unstorable(str(error.sqlstate)) from error
-    return Committed(*row) if row else None
 
 
 async def settle(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, closed: ClosedCall) -> None:
@@ -187,6 +210,11 @@ async def settle(connection: AsyncConnection, tenant_id: UUID, run_id: UUID, clo
         cost=closed.cost,
         **closed.usage.as_data(),
     )
+
+
+def _values(tenant_id: UUID, run_id: UUID, change: Change) -> dict[str, Any]:
+    key = {"tenant_id": tenant_id, "run_id": run_id}
+    return key | _event_values(change) | _row_values(change) | _ledger_values(change)
 
 
 def _event_values(change: Change) -> dict[str, Any]:

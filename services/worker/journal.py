@@ -45,6 +45,8 @@ class _Known:
     version: Version
     created_by: str
     input: Any
+    state: RunState | None = None  # as it was last read or written here, at `read_at`
+    read_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,30 @@ class Journal:
     async def begin(self, run: RunKey, decide: Callable[[View], Change | None]) -> View:
         """The run as it stands, after what `decide` made of it was committed.
 
-        `decide` is not asked when something else has to be read first, nor is its change committed when its fence does
-        not hold: the view says what is true.
+        What this worker remembers is tried first: whether the run still stands so is for the commit to say. `decide` is
+        not asked when something else has to be read first, nor is its change committed when its fence does not hold:
+        the view says what is true.
         """
+        remembered = self._remembered(run)
+        change = decide(remembered) if remembered else None
+        if remembered is None or change is None:
+            return await self._read_and_begin(run, decide)
+        async with self._database.single() as connection:
+            found = await steps.commit_or_load(connection, run.tenant_id, run.run_id, change, remembered.state)
+        if isinstance(found, Committed):
+            self.wakes.committed(run, change.events, found.last_seq)
+            return await self._advance(remembered, change, found)
+        return self._at_hand(run, self._known.get(run), found) or await self.load(run)
+
+    def _remembered(self, run: RunKey) -> View | None:
+        """The run as this worker knows it, which may be out of date."""
+        known = self._known.get(run)
+        if known is None or known.state is None or known.state.last_seq != known.log.last_seq:
+            return None
+        view = View(run, known.log, known.state, known.version, known.created_by, known.input, known.read_at)
+        return replace(view, state=view.now, read_at=time.monotonic())
+
+    async def _read_and_begin(self, run: RunKey, decide: Callable[[View], Change | None]) -> View:
         async with self._database.single() as connection:
             known = self._known.get(run)
             loaded = await steps.load(connection, run.tenant_id, run.run_id, known.log.last_seq if known else 0)
@@ -150,7 +173,9 @@ class Journal:
         return _Known(RunLog(), version, loaded.created_by, json.loads(loaded.input or "null")) if version else None
 
     def _view(self, run: RunKey, known: _Known, loaded: LoadedRun) -> View:
-        return View(run, known.log, loaded.state, known.version, known.created_by, known.input, time.monotonic())
+        view = View(run, known.log, loaded.state, known.version, known.created_by, known.input, time.monotonic())
+        known.state, known.read_at = view.state, view.read_at
+        return view
 
     async def commit(self, view: View, change: Change) -> View | None:
         """Commit a step. None when its fence did not hold or its effect is recorded: load and decide again.
@@ -184,7 +209,10 @@ class Journal:
         now = datetime.now(UTC)
         for position, event in enumerate(change.events):
             view.log.apply(Event(first + position, event.type, event.whole, now))
-        return view.after(committed, change)
+        after = view.after(committed, change)
+        if (known := self._known.get(view.run)) is not None and known.log is view.log:
+            known.state, known.read_at = after.state, after.read_at
+        return after
 
     async def settle(self, run: RunKey, closed: ClosedCall) -> None:
         """Settle the ledger of a call whose commit lost."""

@@ -35,12 +35,17 @@ class Liveness:
         self._task_queue = task_queue
         self._renew_seconds = renew
         self._calls: set[str] = set()
+        self._claims: set[str | None] = set()  # of the steps in progress here
         self._renewed_at = float("-inf")
 
     @contextlib.contextmanager
-    def in_flight(self) -> Iterator[Callable[[str], None]]:
-        """A step's calls: list each before its opening is committed; they leave the list when the step ends."""
+    def in_flight(self, claim: str) -> Iterator[Callable[[str], None]]:
+        """A step's calls: list each before its opening is committed; they leave the list when the step ends.
+
+        `claim` names the step in what it opens.
+        """
         mine: set[str] = set()
+        self._claims.add(claim)
 
         def add(call: str) -> None:
             mine.add(call)
@@ -50,6 +55,7 @@ class Liveness:
             yield add
         finally:
             self._calls -= mine
+            self._claims.discard(claim)
 
     @property
     def trusted(self) -> bool:
@@ -87,12 +93,15 @@ class Liveness:
     async def is_alive(self, attempt: Attempt, call: str) -> bool:
         """Whether an open call is in flight on a living worker; a call that its worker does not list is dead.
 
+        Of this process it is the step that opened the call which says so: another one may list the same call, which it
+        meant to open and then found open.
+
         A row that was renewed before the call can have been listed decides nothing: the call counts as alive until
         the row is renewed, or too old.
         """
         worker_id = _worker_id(attempt.worker)
         if worker_id == self.id:
-            return call in self._calls
+            return attempt.claim in self._claims
         if worker_id is None:
             return False
         async with self._database.maintenance() as connection:

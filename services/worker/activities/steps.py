@@ -53,7 +53,7 @@ class StepActivities:
 
     async def _turn(self, request: TurnRequest, watched: Watched) -> Step:
         run = watched.run
-        with _logged(run), self._bench.liveness.in_flight() as listed:
+        with _logged(run), self._bench.liveness.in_flight(watched.claim) as listed:
             try:
                 return await TakingTurn(self._bench, run, watched, listed).take(request.unfinished)
             except RunVanished:
@@ -61,7 +61,7 @@ class StepActivities:
 
     async def _tool(self, call: CallRef, watched: Watched) -> ToolOutcome:
         run = watched.run
-        with _logged(run), self._bench.liveness.in_flight() as listed:
+        with _logged(run), self._bench.liveness.in_flight(watched.claim) as listed:
             try:
                 return await RunningTool(self._bench, run, watched, listed).make(call)
             except RunVanished:

@@ -56,6 +56,10 @@ class Household:
         async with self.database.tenant(self.tenant_id) as connection:
             return await steps.commit(connection, self.tenant_id, run_id, change)
 
+    async def commit_or_load(self, run_id: UUID, change: Change, remembered: LoadedRun) -> Committed | LoadedRun | None:
+        async with self.database.single() as connection:
+            return await steps.commit_or_load(connection, self.tenant_id, run_id, change, remembered.state)
+
     async def settle(self, run_id: UUID, closed: ClosedCall) -> None:
         async with self.database.tenant(self.tenant_id) as connection:
             await steps.settle(connection, self.tenant_id, run_id, closed)

@@ -15,6 +15,7 @@ from tests.integration.database.rows import sql
 
 DEAD_AFTER = 8.0
 CALL = "run/m1.1"
+CLAIM = "c1"  # of the step that made it
 
 
 def process(database: Database) -> Liveness:
@@ -62,7 +63,7 @@ async def test_a_call_that_another_process_left_open(
     database: Database, listed: bool, row_age: float, opened: float, alive: bool
 ) -> None:
     mine, theirs = process(database), process(database)
-    with theirs.in_flight() as add:
+    with theirs.in_flight(CLAIM) as add:
         if listed:
             add(CALL)
         await theirs.start()
@@ -72,7 +73,7 @@ async def test_a_call_that_another_process_left_open(
 
 async def test_a_worker_that_left_or_never_was_has_nothing_in_flight(database: Database) -> None:
     mine, theirs = process(database), process(database)
-    with theirs.in_flight() as add:
+    with theirs.in_flight(CLAIM) as add:
         add(CALL)
         await theirs.start()
         await theirs.leave()
@@ -83,12 +84,12 @@ async def test_a_worker_that_left_or_never_was_has_nothing_in_flight(database: D
 async def test_a_call_leaves_the_list_when_its_step_ends(database: Database) -> None:
     mine, theirs = process(database), process(database)
     await theirs.start()
-    with theirs.in_flight() as add:
+    with theirs.in_flight(CLAIM) as add:
         add(CALL)
-        assert await theirs.is_alive(Attempt(1, theirs.label, datetime.now(UTC)), CALL)
+        assert await theirs.is_alive(Attempt(1, theirs.label, datetime.now(UTC), CLAIM), CALL)
         await theirs.start()
         assert await judged(database, mine, theirs.label, 60)
-    assert not await theirs.is_alive(Attempt(1, theirs.label, datetime.now(UTC)), CALL)
+    assert not await theirs.is_alive(Attempt(1, theirs.label, datetime.now(UTC), CLAIM), CALL)
     await theirs.start()
     assert not await judged(database, mine, theirs.label, 60)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,10 +11,10 @@ import pytest
 
 from libs.database import steps
 from libs.database.engine import is_unavailable
-from libs.database.steps import Change, EffectTaken, Unstorable
+from libs.database.steps import Change, Committed, EffectTaken, LoadedRun, Unstorable
 from libs.domain.events import END, NewEvent
 from libs.domain.tools import NewArtifact
-from tests.integration.database.rows import PRICE, Household, closed, fact, opened
+from tests.integration.database.rows import PRICE, Household, closed, fact, new_household, opened
 
 ENDED = Change((NewEvent("run.completed", {"output": None}, END),), status="completed", output='"done"')
 
@@ -109,6 +110,57 @@ async def test_of_an_end_and_a_cancel_at_the_same_time_none_is_lost(home: Househ
         state = (await home.load(run)).state
         assert state.finished is (committed is not None)
         assert state.finished or state.desired == "cancelled"
+
+
+async def test_what_is_remembered_is_committed_while_nobody_has_written_since(home: Household) -> None:
+    run = await home.run()
+    await home.commit(run, Change((fact(),), opened=opened()))
+    await home.commit(run, Change((fact(),), turn=1, closed=closed(10, 5)))
+    remembered = await home.load(run)
+    committed = await home.commit_or_load(run, Change((fact(),), require_turn=1, turn=2), remembered)
+    assert isinstance(committed, Committed)
+    state = (await home.load(run)).state
+    assert (state.last_seq, state.turn) == (committed.last_seq, 2) == (4, 2)
+
+
+@pytest.mark.parametrize("what", ["an event", "control", "the money of a call that lost", "an end", "the fence"])
+async def test_what_is_remembered_and_no_longer_so_is_read_instead(home: Household, what: str) -> None:
+    run = await home.run()
+    await home.commit(run, Change((fact(),), started=True, opened=opened()))
+    remembered = await home.load(run)
+    match what:
+        case "an event":
+            await home.commit(run, Change((fact(7),)))
+        case "control":
+            await home.signal(run, "pause")
+        case "the money of a call that lost":
+            await home.settle(run, closed(10, 5))
+        case "an end":
+            await home.commit(run, ENDED)
+    change = Change((fact(9),), require_turn=1 if what == "the fence" else 0)
+    found = await home.commit_or_load(run, change, remembered)
+    now = await home.load(run)
+    assert isinstance(found, LoadedRun)
+    assert replace(found.state, now=now.state.now) == now.state
+    assert found.events == now.events[2:]
+    assert 9 not in [event.data.get("number") for event, _ in now.events]
+
+
+async def test_of_many_that_remember_the_same_one_commits(home: Household) -> None:
+    run = await home.run()
+    remembered = await home.load(run)
+    found = await asyncio.gather(*(home.commit_or_load(run, Change((fact(n),)), remembered) for n in range(8)))
+    assert sum(isinstance(outcome, Committed) for outcome in found) == 1
+    assert await home.seqs(run) == [1, 2]
+
+
+async def test_nothing_of_a_run_that_is_gone_or_of_another_tenant_is_remembered(home: Household) -> None:
+    run = await home.run()
+    remembered = await home.load(run)
+    other = await new_household(home.database)
+    assert await other.commit_or_load(run, Change((fact(),)), remembered) is None
+    assert await home.commit_or_load(UUID(int=1), Change((fact(),)), remembered) is None
+    assert await home.seqs(run) == [1]
 
 
 @pytest.mark.parametrize(
