@@ -44,10 +44,14 @@ chaos: setup-dev ## Kill processes at every step and look for what was lost
 migrate: setup ## Bring the database that DATABASE_MIGRATION_URL names to the newest schema
 	$(BIN)/python -m migrations
 
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra embedded --extra setup --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --excludes .ci/lock-excludes.txt --quiet
+EXTRAS = pyproject.toml --extra embedded --extra setup
 
 lock: setup-dev ## Resolve the dependencies anew and write the locks
-	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) $(EXTRAS) --output-file requirements.lock
+	$(COMPILE) $(EXTRAS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements-images.lock
+	$(COMPILE) deploy/compose/local-model/requirements.in --constraint requirements.lock \
+		--output-file deploy/compose/local-model/requirements.lock
 	$(BIN)/python .ci/check_locks.py --write

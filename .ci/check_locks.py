@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_LOCK, DEV_LOCK = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
+IMAGES_LOCK, MODEL_LOCK = ROOT / "requirements-images.lock", ROOT / "deploy/compose/local-model/requirements.lock"
+EXTRAS = {RUN_LOCK: ["embedded", "setup"], DEV_LOCK: ["embedded", "setup", "dev"]}
 MARK = "# inputs: sha256:"
 
 
@@ -23,7 +25,7 @@ def inputs(lock: Path) -> str:
     """The digest of everything that decides what belongs into a lock."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     sdk = tomllib.loads((ROOT / "libs/sdk/pyproject.toml").read_text(encoding="utf-8"))
-    extras = ["embedded", "setup", *(["dev"] if lock == DEV_LOCK else [])]
+    extras = EXTRAS.get(lock, [])
     content = {
         "python": project["project"]["requires-python"],
         "dependencies": project["project"]["dependencies"],
@@ -31,13 +33,15 @@ def inputs(lock: Path) -> str:
         "build": [project["build-system"]["requires"], sdk["build-system"]["requires"]],
         "sdk": sdk["project"]["dependencies"],
         "excludes": (ROOT / ".ci/lock-excludes.txt").read_text(encoding="utf-8"),
-        "constraint": body(RUN_LOCK) if lock == DEV_LOCK else "",
+        "constraint": "" if lock == RUN_LOCK else body(RUN_LOCK),
     }
+    if lock == MODEL_LOCK:
+        content["model"] = (lock.with_suffix(".in")).read_text(encoding="utf-8")
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def main(write: bool) -> int:
-    for lock in (RUN_LOCK, DEV_LOCK):
+    for lock in (RUN_LOCK, DEV_LOCK, IMAGES_LOCK, MODEL_LOCK):
         mark = f"{MARK}{inputs(lock)}\n"
         if write:
             lock.write_text(mark + body(lock), encoding="utf-8")

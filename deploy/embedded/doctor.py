@@ -18,10 +18,10 @@ import psutil
 from deploy.embedded.binaries import find_postgres, find_temporal, find_valkey, find_weed
 from deploy.embedded.control import look
 from deploy.embedded.failures import StackFailure
-from deploy.embedded.local_model import find_weights
 from deploy.embedded.ports import LOOPBACK, is_free
 from deploy.embedded.postgres import check_reachable
 from deploy.embedded.state import StateDirectory
+from deploy.local_model import ModelNotFound, find_weights
 
 LEAST_DISK, LEAST_MEMORY = 2 * 2**30, 2**30
 
@@ -114,5 +114,5 @@ def _running(state: StateDirectory, port: int) -> Iterator[Finding]:
 def _try(name: str, look_at: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, look_at())
-    except (StackFailure, OSError, subprocess.TimeoutExpired) as problem:
+    except (StackFailure, ModelNotFound, OSError, subprocess.TimeoutExpired) as problem:
         return Finding(name, False, str(problem))

@@ -27,9 +27,5 @@ class ProgramNotFound(StackFailure):
     """A server's program is nowhere to be found."""
 
 
-class ModelNotFound(StackFailure):
-    """The local model's weights are not installed."""
-
-
 class UnknownRole(StackFailure):
     """The platform has no such role."""

@@ -11,13 +11,13 @@ import yaml
 from deploy.embedded.failures import StateRefused
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.state import StateDirectory, write_private
+from deploy.local_model import CONTEXT_WINDOW, LOCAL_MODEL
 
-LOCAL_PROVIDER, LOCAL_MODEL = "local", "smollm2-135m-instruct"
-CONTEXT_WINDOW = 2048
+LOCAL_PROVIDER = "local"
 
 
 def local_provider(port: int) -> dict[str, Any]:
-    """The entry of the model that `deploy.embedded.local_model` serves."""
+    """The entry of the model that `deploy.local_model` is."""
     price = {"input_price": "0", "output_price": "0", "context_window": CONTEXT_WINDOW}
     return {LOCAL_PROVIDER: {"base_url": f"http://{LOOPBACK}:{port}/v1", "models": {LOCAL_MODEL: price}}}
 

@@ -132,6 +132,13 @@ class ObjectStore:
         with contextlib.suppress(NotFound):
             await self._call(lambda s3: s3.abort_multipart_upload(**target))
 
+    async def make_bucket(self) -> bool:
+        """Make the bucket; False when it is there already."""
+        where: Any = {"Bucket": self._bucket}
+        if self._settings.s3_region != "us-east-1":  # which S3 wants unnamed
+            where["CreateBucketConfiguration"] = {"LocationConstraint": self._settings.s3_region}
+        return await self._call(partial(_make_bucket, where))
+
     async def check(self) -> None:
         """Whether the bucket can be reached."""
         await self._call(lambda s3: s3.head_bucket(Bucket=self._bucket), CHECK_SECONDS)
@@ -206,6 +213,15 @@ class _Upload:
 
 def _delete(bucket: str, wanted: Any, s3: S3Client) -> Any:
     return s3.delete_objects(Bucket=bucket, Delete=wanted)
+
+
+def _make_bucket(where: Any, s3: S3Client) -> bool:
+    try:
+        s3.create_bucket(**where)
+    except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+        s3.head_bucket(Bucket=where["Bucket"])  # one that is somebody else's refuses
+        return False
+    return True
 
 
 def _client(settings: ObjectStoreSettings) -> S3Client:

@@ -63,3 +63,13 @@ def configure(service: str, level: str = "INFO", stream: TextIO | None = None) -
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
+
+
+def warn_of_development(variables: list[str]) -> None:
+    """Say loudly that secrets which everybody knows are in use."""
+    if variables:
+        logging.getLogger(__name__).warning(
+            "NOT FOR PRODUCTION: %s hold the secrets for development, which everybody knows; "
+            "`agent-runtime env --production` makes secrets of your own",
+            ", ".join(variables),
+        )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
+from pydantic import Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+DEVELOPMENT_MARK = "development-only"  # stands in every secret that docker-compose.yml has for development
 
 
 class UnreadableSecret(ValueError):
@@ -36,6 +39,29 @@ class Environment(BaseSettings):
     """Settings read once, in a program's main module, and passed down."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, case_sensitive=False)
+
+    deployment: Literal["development", "production"] = Field(
+        "development", description="`production` refuses the secrets that are shipped for development"
+    )
+
+    @property
+    def development_secrets(self) -> list[str]:
+        """The variables that hold a secret which everybody knows."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return [
+            name.upper()
+            for name, value in values
+            if isinstance(value, SecretStr) and DEVELOPMENT_MARK in value.get_secret_value()
+        ]
+
+    @model_validator(mode="after")
+    def _no_development_secrets_in_production(self) -> Self:
+        if self.deployment == "production" and (known := self.development_secrets):
+            raise ValueError(
+                f"DEPLOYMENT=production refuses the secrets for development in {', '.join(known)}; "
+                "`agent-runtime env --production` makes secrets of your own"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -19,7 +19,7 @@ from libs.clients.object_store import ObjectStore
 from libs.clients.sealing import KeyRing
 from libs.clients.temporal import Temporal
 from libs.database.engine import Database
-from libs.observability.logs import configure
+from libs.observability.logs import configure, warn_of_development
 from libs.observability.metrics import watch_loop_lag
 from services.api.application import Lifespan, create_app
 from services.api.authentication import TokenVerifier
@@ -127,6 +127,7 @@ def main() -> None:
     settings = ApiSettings()
     gc.freeze()  # what was imported stays: it is not to be looked at again and again
     configure("api", settings.log_level)
+    warn_of_development(settings.development_secrets)
     holder: list[Program] = []
     app = create_app(lifespan(settings, lambda services: holder[0].started_with(services)))
     config = uvicorn.Config(

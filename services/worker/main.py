@@ -278,6 +278,7 @@ def run(build: BuildTools | None = None, module: str = MODULE, arguments: Sequen
     settings = WorkerSettings()
     gc.freeze()  # what was imported stays: it is not to be looked at again and again
     logs.configure("worker", settings.log_level)
+    logs.warn_of_development(settings.development_secrets)
     build = build or tools_of_the_platform(settings)
     if arguments and arguments[0] == SUSPECT:
         uvloop.run(serve_suspect(settings, build, arguments[1:]))
