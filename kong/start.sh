@@ -8,6 +8,10 @@ export KONG_DECLARATIVE_CONFIG=${KONG_DECLARATIVE_CONFIG:-/tmp/kong.yml}
 rm -f "$KONG_DECLARATIVE_CONFIG"
 "${GATEWAY_LUA:-resty}" "$here/render.lua" "$here/kong.yml" > "$KONG_DECLARATIVE_CONFIG"
 unset REDIS_PASSWORD
+if [ "${DEPLOYMENT:-development}" = production ] && grep -q development-only "$KONG_DECLARATIVE_CONFIG"; then
+  echo "DEPLOYMENT=production refuses the secrets for development; \`agent-runtime env --production\` makes others" >&2
+  exit 1
+fi
 
 export KONG_DATABASE=off
 export KONG_PLUGINS=bundled,problem-details,keycloak-jwt

@@ -1,4 +1,4 @@
-"""`python -m libs.clients.bucket`: makes the bucket that S3_BUCKET names unless it is there; for a store of your own."""
+"""`python -m libs.clients.bucket`: makes the bucket of S3_BUCKET unless it is there; for a store of your own."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Any) -> None:
 def test_variables_are_those_of_the_settings() -> None:
     template, start = (KONG / "kong.yml").read_text(), (KONG / "start.sh").read_text()
     consumed = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", template)) | set(re.findall(r"#if ([A-Z0-9_]+)", template))
-    consumed |= set(re.findall(r"\$\{([A-Z0-9_]+_CA_FILE):", start))
+    consumed |= set(re.findall(r"\$\{([A-Z0-9_]+_CA_FILE|DEPLOYMENT):", start))
     assert consumed == {name.upper() for name in GatewaySettings.model_fields}
     required = {name.upper() for name, field in GatewaySettings.model_fields.items() if field.is_required()}
     assert required == set(REQUIRED)

@@ -52,6 +52,15 @@ def test_kong_is_started_without_database_administration_or_secrets(tmp_path: Pa
     assert written.stat().st_mode & 0o077 == 0
 
 
+def test_production_refuses_the_secrets_for_development(tmp_path: Path) -> None:
+    known = {**EVERYTHING, "REDIS_PASSWORD": "development-only-redis"}
+    assert start(tmp_path, known).returncode == 0
+    refused = start(tmp_path, {**known, "DEPLOYMENT": "production"})
+    assert refused.returncode == 1
+    assert "development" in refused.stderr
+    assert start(tmp_path, {**EVERYTHING, "DEPLOYMENT": "production"}).returncode == 0
+
+
 def test_access_logs_have_no_query(tmp_path: Path) -> None:
     """A sign-in carries its code there."""
     lines = start(tmp_path, dict(EVERYTHING)).stdout.splitlines()
