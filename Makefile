@@ -23,6 +23,7 @@ check: setup-dev ## Format, lint, types, import contracts, unit tests, locks: se
 	$(BIN)/python .ci/check_locks.py
 	$(BIN)/python .ci/settings_document.py --check
 	$(BIN)/python .ci/roles_document.py --check
+	$(BIN)/python .ci/metrics_document.py --check
 	$(BIN)/python .ci/scan_secrets.py
 	$(BIN)/pytest tests/unit -q -n 2 --dist loadgroup
 

@@ -58,6 +58,7 @@ class ModelAnswer:
     finish_reason: str | None = None
     usage: Usage | None = None
     redactor: Redactor = field(default=NOTHING_REVEALED.redactor, repr=False)
+    first_at: float | None = None  # when the first chunk came, on the monotonic clock
 
     def __post_init__(self) -> None:
         self.protect(self.redactor)
@@ -77,6 +78,8 @@ class ModelAnswer:
 
     def take(self, chunk: ChatCompletionChunk) -> str:
         """Take in a chunk; its text, if it has any."""
+        if self.first_at is None:
+            self.first_at = time.monotonic()
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
         text = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -16,6 +16,16 @@ LOOP_LAG = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 LOOP_LAG_MAX = Gauge("agent_runtime_event_loop_lag_max_seconds", "The largest lag of the last minute")
+RUNS_ENDED = Counter(
+    "agent_runtime_runs_ended_total",
+    "Runs that ended; code says why one failed. The API ends those that never started",
+    ["status", "code"],
+)
+PROJECTION_LAG = Gauge(
+    "agent_runtime_projection_lag_seconds",
+    "Age of the oldest committed fact that a projection has not delivered; 0 when it has delivered all",
+    ["projection"],
+)
 
 
 def exposition() -> bytes:

@@ -61,6 +61,7 @@ FUNCTIONS = (
 class ArtifactsTool:
     """The files of the run in which it is called; of files with one name, the last is the file."""
 
+    kind = "artifacts"
     functions = FUNCTIONS
 
     async def call(self, call: ToolCall, context: ToolContext) -> ToolResult:

@@ -34,6 +34,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class HttpTool:
     """Calls the endpoint of one declaration."""
 
+    kind = "http"
+
     def __init__(self, spec: HttpToolSpec, egress: Egress) -> None:
         self._spec = spec
         self._egress = egress

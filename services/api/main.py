@@ -24,6 +24,7 @@ from libs.observability.metrics import watch_loop_lag
 from services.api.application import Lifespan, create_app
 from services.api.authentication import TokenVerifier
 from services.api.closing import close_accounts
+from services.api.counting import Counting
 from services.api.denials import Denials
 from services.api.keys import KeySet
 from services.api.live import Live
@@ -55,6 +56,7 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
             services.denials.keep_counts(),
             close_accounts(services),
             watch_loop_lag(),
+            Counting(services.database, settings.api_count_seconds).keep_counting(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_start(services)

@@ -27,6 +27,9 @@ class ApiSettings(
     api_replicas: int = Field(
         default=1, ge=1, description="how many share a tenant's requests per second while Redis is away"
     )
+    api_count_seconds: float = Field(
+        default=10, gt=0, description="how often runs by state and workers are counted for /metrics"
+    )
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="least level logged")
 
     @field_validator("trusted_proxies")

@@ -14,6 +14,7 @@ from libs.clients.openai import Models
 from libs.contracts.live import Delta
 from services.worker.journal import Journal
 from services.worker.liveness import Liveness
+from services.worker.observing import Observer
 from services.worker.prices import PriceBook
 from services.worker.vault import Vault
 
@@ -35,6 +36,7 @@ class Workbench:
     objects: ObjectStore
     deltas: Deltas
     vault: Vault
+    observer: Observer
     slice_seconds: float
     model_attempts: int
 

@@ -22,7 +22,8 @@ from services.worker.journal import View
 from services.worker.keys import RunKey
 from services.worker.liveness import suspended_clock
 from services.worker.tool_steps import Outcome, Prepared, ToolSteps, may_repeat
-from services.worker.turns import RETRY_FIRST, RETRY_MOST, TWIN_POLL_SECONDS, TryAgain
+from services.worker.trying import TryAgain
+from services.worker.turns import RETRY_FIRST, RETRY_MOST, TWIN_POLL_SECONDS
 
 ATTEMPTS = 5
 STOP_PATIENCE = 10.0  # seconds that a cancelled tool has to end

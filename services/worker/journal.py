@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from libs.clients.object_store import ObjectStore
@@ -31,6 +31,14 @@ logger = logging.getLogger(__name__)
 CACHED_RUNS = 512
 PATIENCE = 300.0  # seconds to keep a paid answer while the database is away
 INLINE_AT_MOST = 4 * 1024 * 1024  # bytes of a value that stays inline while the object store is away
+
+
+class Counting(Protocol):
+    """Hears of what was committed here; never fails."""
+
+    def committed(self, view: View, change: Change) -> None: ...
+
+    def settled(self, view: View, closed: ClosedCall) -> None: ...
 
 
 class RunVanished(Exception):
@@ -90,11 +98,12 @@ class View:
 class Journal:
     """Reads and commits runs for this worker."""
 
-    def __init__(self, database: Database, objects: ObjectStore, specs: Specs, live: Live) -> None:
+    def __init__(self, database: Database, objects: ObjectStore, specs: Specs, live: Live, counting: Counting) -> None:
         self._database = database
         self._objects = objects
         self._specs = specs
         self.wakes = Wakes(live)
+        self._counting = counting
         self._known: OrderedDict[RunKey, _Known] = OrderedDict()
 
     async def load(self, run: RunKey) -> View:
@@ -128,8 +137,7 @@ class Journal:
         async with self._database.single() as connection:
             found = await steps.commit_or_load(connection, run.tenant_id, run.run_id, change, remembered.state)
         if isinstance(found, Committed):
-            self.wakes.committed(run, change.events, found.last_seq)
-            return await self._advance(remembered, change, found)
+            return await self._committed(remembered, change, found)
         return self._at_hand(run, self._known.get(run), found) or await self.load(run)
 
     def _remembered(self, run: RunKey) -> View | None:
@@ -153,8 +161,7 @@ class Journal:
                 committed = await steps.commit(connection, run.tenant_id, run.run_id, change)
         if view is None or change is None or committed is None:
             return view if view is not None and change is None else await self.load(run)
-        self.wakes.committed(run, change.events, committed.last_seq)
-        return await self._advance(view, change, committed)
+        return await self._committed(view, change, committed)
 
     def _at_hand(self, run: RunKey, known: _Known | None, loaded: LoadedRun | None) -> View | None:
         """The view, if nothing else has to be read for it."""
@@ -199,7 +206,11 @@ class Journal:
                 pause = min(pause * 2, 2.0)
         if committed is None:
             return None
+        return await self._committed(view, change, committed)
+
+    async def _committed(self, view: View, change: Change, committed: Committed) -> View:
         self.wakes.committed(view.run, change.events, committed.last_seq)
+        self._counting.committed(view, change)
         return await self._advance(view, change, committed)
 
     async def _advance(self, view: View, change: Change, committed: Committed) -> View:
@@ -214,10 +225,11 @@ class Journal:
             known.state, known.read_at = after.state, after.read_at
         return after
 
-    async def settle(self, run: RunKey, closed: ClosedCall) -> None:
+    async def settle(self, view: View, closed: ClosedCall) -> None:
         """Settle the ledger of a call whose commit lost."""
         async with self._database.single() as connection:
-            await steps.settle(connection, run.tenant_id, run.run_id, closed)
+            await steps.settle(connection, view.run.tenant_id, view.run.run_id, closed)
+        self._counting.settled(view, closed)
 
     async def has_room(self, run: RunKey, size: int) -> bool:
         """Whether the tenant's plan allows so many bytes more of artifacts."""

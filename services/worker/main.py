@@ -43,6 +43,8 @@ from services.worker.erasing.stores import Stores
 from services.worker.health import health_server
 from services.worker.journal import Journal
 from services.worker.liveness import Liveness
+from services.worker.metering import Meter
+from services.worker.observing import Observer
 from services.worker.prices import PriceBook
 from services.worker.reconciler import Reconciler
 from services.worker.sealer import Sealer
@@ -78,14 +80,16 @@ class Process:
         self.objects = ObjectStore(settings)
         self.models = Models(providers, settings)
         self.prices = PriceBook(self.database, providers)
+        meter = Meter((name, model) for name, provider in providers.items() for model in provider.models)
         self.bench = Workbench(
-            Journal(self.database, self.objects, Specs(self.database, build), self.live),
+            Journal(self.database, self.objects, Specs(self.database, build), self.live, meter),
             self.models,
             self.prices,
             self.liveness,
             self.objects,
             self.live,
             Vault(self.database, KeyRing.parse(settings.secrets_keys)),
+            Observer(meter),
             settings.worker_slice_seconds,
             settings.model_attempts,
         )

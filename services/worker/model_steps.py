@@ -155,7 +155,8 @@ class ModelSteps:
         )
         began = time.monotonic()
         try:
-            await self._stream(view, opening, request, answer)
+            with self._bench.observer.model_call(spec.provider, spec.model_name, answer):
+                await self._stream(view, opening, request, answer)
         except ModelFailed as failed:
             if failed.code == "http_401" and spec.provider_key:
                 failed.message = f"The provider does not accept the key in the secret {spec.provider_key.secret}."
@@ -278,7 +279,7 @@ class ModelSteps:
         event = NewEvent(events.MODEL_FAILED, data, events.model_closed(closed.turn, closed.attempt))
         change = Change((event,), require_turn=closed.turn - 1, closed=closed)
         if await self._bench.journal.commit(view, change) is None:
-            await self._bench.journal.settle(view.run, closed)
+            await self._bench.journal.settle(view, closed)
 
 
 def _own_key(spec: AgentSpec, secrets: Revealed) -> str | None:

@@ -30,6 +30,8 @@ REPAIRS = metrics.Counter(
     "Workflows started or signalled by the reconciler",
     ["what"],
 )
+for _what in ("start", "restart", "wake"):  # there from the start: of a series that appears with 1, no increase is seen
+    REPAIRS.labels(_what)
 AT_ONCE = 8
 BY_A_PERSON = frozenset({WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.TERMINATED})
 

@@ -28,6 +28,7 @@ async def come_round(
     pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> NoReturn:
     """Look every so many seconds, or somewhat sooner, until cancelled; `work` says in the log what it is."""
+    FAILED.labels(work)  # there from the start: of a series that appears with 1, no increase is seen
     while True:
         await pause(every * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the workers, no secret
         try:

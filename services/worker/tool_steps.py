@@ -64,6 +64,13 @@ class Outcome:
     code: str | None = None
     duration_ms: int = 0
 
+    @property
+    def kind(self) -> str:
+        """`ok`, `error` as the tool told it, or the code of what kept it from telling."""
+        if self.failed is not None:
+            return self.failed.code
+        return self.code or ("error" if self.result is None or self.result.is_error else "ok")
+
 
 class ToolSteps:
     """Makes tool calls of one run, within one activity."""
@@ -123,7 +130,10 @@ class ToolSteps:
             run.tenant_id, run.run_id, turn, index, attempt, self._bench.objects, self._artifacts(view), secrets=secrets
         )
         wanted = ToolCall(call.name, prepared.arguments, effect_id(run.run_id, turn, index))
-        outcome = await _redacted(await _attempt(prepared.tool, wanted, context, function), secrets.redactor)
+        with self._bench.observer.tool_call(prepared.tool, function.effect.value) as observed:
+            outcome = await _attempt(prepared.tool, wanted, context, function)
+            observed.result = outcome.kind
+        outcome = await _redacted(outcome, secrets.redactor)
         return replace(outcome, duration_ms=int((time.monotonic() - began) * 1000))
 
     def _artifacts(self, view: View) -> Callable[[], Any]:

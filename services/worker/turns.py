@@ -24,19 +24,11 @@ from services.worker.journal import View
 from services.worker.keys import RunKey
 from services.worker.model_steps import Answered, ModelSteps, Opening, Stopped
 from services.worker.tool_steps import ToolSteps
+from services.worker.trying import TryAgain
 from services.worker.unfinished import UnfinishedCalls
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # seconds
 TWIN_POLL_SECONDS = 0.25
-
-
-class TryAgain(Exception):
-    """The provider failed; Temporal is to try this step again after so many seconds."""
-
-    def __init__(self, code: str, message: str, after: float) -> None:
-        super().__init__(message)
-        self.code = code
-        self.after = after
 
 
 class TakingTurn:
@@ -227,7 +219,7 @@ class TakingTurn:
         view = await self._load()
         last = view.log.turns[opening.turn - 1] if len(view.log.turns) >= opening.turn else None
         if (last is None or last.attempt != opening.attempt) and base.closed is not None:
-            await self._bench.journal.settle(view.run, base.closed)
+            await self._bench.journal.settle(view, base.closed)
         return view
 
     async def _with_what_follows(self, view: View, opening: Opening, answered: Answered, base: Change) -> Change:

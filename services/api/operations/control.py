@@ -12,6 +12,7 @@ from libs.database import audit, runs
 from libs.database.runs import RunRow
 from libs.domain.errors import Conflict, RunFinished
 from libs.domain.texts import dump
+from libs.observability.metrics import RUNS_ENDED
 from services.api.answers import Answer
 from services.api.dependencies import Call
 from services.api.operations.admission import admit_next
@@ -47,6 +48,8 @@ async def control_run(call: Call, run_id: UUID, verb: Verb, reason: str | None) 
 
     answer = await answer_once(call.services.database, call.caller, call.key, work)
     for row in changed:
+        if row.finished_at is not None:  # it never started
+            RUNS_ENDED.labels(row.status, "").inc()
         _tell(call.services, call.tenant_id, row, stop=verb != "resume")
     if changed and verb == "resume":
         await admit_next(call.services, call.tenant_id)

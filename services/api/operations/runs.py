@@ -28,6 +28,7 @@ from libs.domain.errors import (
 from libs.domain.texts import LARGE, clean, clean_value, dump
 from services.api.answers import Answer
 from services.api.callers import Caller, check_standing
+from services.api.counting import ACCEPTED
 from services.api.dependencies import Call
 from services.api.operations.allowances import require_model
 from services.api.operations.idempotency import read_winner, reused
@@ -84,6 +85,7 @@ async def _accept(
         assert recorded is not None  # noqa: S101 - without a key there is nobody to lose to
         if recorded.room and not recorded.admitted:  # others waited before; the transaction holds the tenant's lock
             admitted = await admission.admit(connection, tenant_id, ADMITTED_AT_ONCE)
+    ACCEPTED.inc()
     if recorded.admitted:
         starts.start(tenant_id, recorded.id, recorded.deadline_at, run.priority)
     for given in admitted:

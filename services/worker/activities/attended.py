@@ -18,7 +18,7 @@ from libs.database.steps import Unstorable
 from libs.domain.errors import DependencyUnavailable
 from libs.domain.events import UnknownEvent
 from services.worker.control import Watched
-from services.worker.turns import TryAgain
+from services.worker.trying import TryAgain
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

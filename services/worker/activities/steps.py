@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from temporalio import activity
 
@@ -24,7 +25,10 @@ from services.worker.control import ControlWatch, Watched
 from services.worker.finishing import finish
 from services.worker.journal import RunVanished
 from services.worker.keys import RunKey
+from services.worker.observing import AGAIN, Observed
 from services.worker.turns import TakingTurn
+
+Listed = Callable[[str], None]
 
 
 class StepActivities:
@@ -53,19 +57,30 @@ class StepActivities:
 
     async def _turn(self, request: TurnRequest, watched: Watched) -> Step:
         run = watched.run
-        with _logged(run), self._bench.liveness.in_flight(watched.claim) as listed:
+        with self._working(TAKE_TURN, watched) as (listed, observed):
             try:
-                return await TakingTurn(self._bench, run, watched, listed).take(request.unfinished)
+                step = await TakingTurn(self._bench, run, watched, listed).take(request.unfinished)
             except RunVanished:
-                return Step(finished=True)
+                step = Step(finished=True)
+            observed.result = _result(step)
+            return step
 
     async def _tool(self, call: CallRef, watched: Watched) -> ToolOutcome:
         run = watched.run
-        with _logged(run), self._bench.liveness.in_flight(watched.claim) as listed:
+        with self._working(RUN_TOOL, watched) as (listed, observed):
             try:
-                return await RunningTool(self._bench, run, watched, listed).make(call)
+                outcome = await RunningTool(self._bench, run, watched, listed).make(call)
             except RunVanished:
-                return ToolOutcome()
+                outcome = ToolOutcome()
+            observed.result = AGAIN if outcome.again else "done"
+            return outcome
+
+    @contextmanager
+    def _working(self, step: str, watched: Watched) -> Iterator[tuple[Listed, Observed]]:
+        """Around a step: its log lines, its calls in flight, and what it took."""
+        in_flight = self._bench.liveness.in_flight(watched.claim)
+        with _logged(watched.run), in_flight as listed, self._bench.observer.step(step) as observed:
+            yield listed, observed
 
     @activity.defn(name=FINISH_RUN)
     async def finish_run(self, request: EndRequest) -> None:
@@ -73,8 +88,18 @@ class StepActivities:
             await attended(self._end(watched.run, request), watched)
 
     async def _end(self, run: RunKey, request: EndRequest) -> None:
-        with _logged(run), suppress(RunVanished):
+        with _logged(run), suppress(RunVanished), self._bench.observer.step(FINISH_RUN) as observed:
             await finish(self._bench, run, request)
+            observed.result = "done"
+
+
+def _result(step: Step) -> str:
+    """What a turn told the workflow, in a word."""
+    if step.finished:
+        return "finished"
+    if step.waiting:
+        return "waiting"
+    return "calls" if step.calls else "more"
 
 
 def this_run() -> RunKey:
