@@ -19,7 +19,7 @@ LOCAL_PROVIDER = "local"
 def local_provider(port: int) -> dict[str, Any]:
     """The entry of the model that `deploy.local_model` is."""
     price = {"input_price": "0", "output_price": "0", "context_window": CONTEXT_WINDOW}
-    return {LOCAL_PROVIDER: {"base_url": f"http://{LOOPBACK}:{port}/v1", "models": {LOCAL_MODEL: price}}}
+    return {LOCAL_PROVIDER: {"base_url": f"http://{LOOPBACK}:{port}/v1", "models": {LOCAL_MODEL: price}, "local": True}}
 
 
 def providers_file(state: StateDirectory, environment: Mapping[str, str]) -> Path:

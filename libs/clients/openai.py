@@ -35,6 +35,11 @@ class ModelFailed(Exception):
         self.sent = sent
         self.retry_after = retry_after
 
+    @property
+    def refused(self) -> bool:
+        """The provider answered that it does not take the request (4xx): it has used no tokens."""
+        return self.code.startswith("http_4")
+
 
 @dataclass(frozen=True)
 class ModelRequest:

@@ -64,6 +64,7 @@ _ROWS_OF_RUNS = Statement(
     """
     SELECT (SELECT count(*) FROM run_events WHERE run_id = ANY (CAST(:runs AS uuid[]))),
            (SELECT count(*) FROM model_calls WHERE run_id = ANY (CAST(:runs AS uuid[]))),
+           (SELECT count(*) FROM cost_corrections WHERE run_id = ANY (CAST(:runs AS uuid[]))),
            (SELECT count(*) FROM artifacts WHERE run_id = ANY (CAST(:runs AS uuid[])))
     """
 )
@@ -121,7 +122,9 @@ _NOTE_SWEEP = Statement(
     """
 )
 # What goes with its run or by a statement of its own, and what stays: the head of the audit log, the erasure itself.
-_APART = frozenset({"runs", "run_events", "model_calls", "artifacts", "audit_log", "audit_heads", "erasures"})
+_APART = frozenset(
+    {"runs", "run_events", "model_calls", "cost_corrections", "artifacts", "audit_log", "audit_heads", "erasures"}
+)
 KEPT = frozenset({"audit_heads", "erasures"})
 
 
@@ -171,7 +174,8 @@ async def objects_of_runs(connection: AsyncConnection, runs: Sequence[UUID]) -> 
 async def rows_of_runs(connection: AsyncConnection, runs: Sequence[UUID]) -> dict[str, int]:
     """How many rows go with these runs."""
     row = await _ROWS_OF_RUNS.one(connection, runs=list(runs))
-    return dict(zip(("database.run_events", "database.model_calls", "database.artifacts"), row, strict=True))
+    tables = ("run_events", "model_calls", "cost_corrections", "artifacts")
+    return {f"database.{table}": count for table, count in zip(tables, row, strict=True)}
 
 
 async def count(connection: AsyncConnection, erasure: ErasureRow) -> dict[str, int]:

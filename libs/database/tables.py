@@ -31,6 +31,10 @@ from libs.database.record_tables import audit_heads as audit_heads
 from libs.database.record_tables import audit_log as audit_log
 from libs.database.record_tables import erasures as erasures
 from libs.database.record_tables import object_sweeps as object_sweeps
+from libs.database.usage_tables import cost_corrections as cost_corrections
+from libs.database.usage_tables import erased_usage as erased_usage
+from libs.database.usage_tables import model_prices as model_prices
+from libs.database.usage_tables import re_ratings as re_ratings
 
 plans = Table(
     "plans",
@@ -232,6 +236,7 @@ model_calls = Table(
         ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="model_calls_run_fkey", ondelete="CASCADE"
     ),
     CheckConstraint("state IN ('open', 'settled', 'estimated', 'not_sent')", name="model_calls_state"),
+    Index("model_calls_opened_at", "tenant_id", "opened_at"),
 )
 
 artifacts = Table(
@@ -307,18 +312,6 @@ workers = Table(
     _time("started_at", now=True),
     _time("seen_at", now=True),
     PrimaryKeyConstraint("id"),
-)
-
-model_prices = Table(
-    "model_prices",
-    metadata,
-    Column("provider", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("input_price", Numeric, nullable=False),  # USD per million tokens
-    Column("cached_input_price", Numeric, nullable=False),
-    Column("output_price", Numeric, nullable=False),
-    _time("valid_from", now=True),
-    PrimaryKeyConstraint("provider", "model", "valid_from"),
 )
 
 blocked_subjects = Table(

@@ -9,6 +9,7 @@ from typing import Any
 from libs.domain import events
 from libs.domain.errors import Failure
 from libs.domain.events import Event, UnknownEvent
+from libs.domain.runs import Price
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Attempt:
     open: bool = True
     sent: bool = True
     code: str | None = None
+    price: Price | None = None  # of a model call, at its opening
+    priced: bool = False  # whether the opening says what the price was, or that there was none
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,11 @@ def _ignored(log: RunLog, event: Event) -> None:
 
 
 def _model_started(log: RunLog, event: Event) -> None:
-    log.attempts.append(_opened(event))
+    attempt = _opened(event)
+    attempt.priced = "price" in event.data
+    if price := event.data.get("price"):
+        attempt.price = Price.of_data(price)
+    log.attempts.append(attempt)
 
 
 def _opened(event: Event) -> Attempt:

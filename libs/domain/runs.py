@@ -68,3 +68,10 @@ class Price:
         fresh = max(usage.input_tokens - usage.cached_input_tokens, 0)
         total = fresh * self.input + usage.cached_input_tokens * self.cached_input + usage.output_tokens * self.output
         return total / 1_000_000
+
+    def as_data(self) -> dict[str, str]:
+        return {"input": str(self.input), "cached_input": str(self.cached_input), "output": str(self.output)}
+
+    @classmethod
+    def of_data(cls, data: dict[str, str]) -> Price:
+        return cls(Decimal(data["input"]), Decimal(data["cached_input"]), Decimal(data["output"]))

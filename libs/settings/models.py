@@ -39,7 +39,10 @@ class ModelPrice(BaseModel):
 
 
 class Provider(BaseModel):
-    """An OpenAI-compatible endpoint. Its key is named, not written: `api_key_env` is a variable of the worker."""
+    """An OpenAI-compatible endpoint. Its key is named, not written: `api_key_env` is a variable of the worker.
+
+    `local` says that nobody bills its models: those without a price are free, not unpriced.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,6 +50,7 @@ class Provider(BaseModel):
     api_key_env: str | None = None
     headers: dict[str, str] = {}
     models: dict[str, ModelPrice] = {}
+    local: bool = False
 
     @field_validator("base_url")
     @classmethod

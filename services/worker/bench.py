@@ -12,7 +12,8 @@ from uuid import UUID
 from libs.clients.object_store import ObjectStore
 from libs.clients.openai import Models
 from libs.contracts.live import Delta
-from services.worker.journal import Journal
+from libs.domain.runs import Price
+from services.worker.journal import Journal, View
 from services.worker.liveness import Liveness
 from services.worker.observing import Observer
 from services.worker.prices import PriceBook
@@ -39,6 +40,17 @@ class Workbench:
     observer: Observer
     slice_seconds: float
     model_attempts: int
+
+    def price_of(self, view: View) -> Price | None:
+        """What the run's model costs now."""
+        return self.prices.of(view.version.spec.provider, view.version.spec.model_name)
+
+    def price_opened_at(self, view: View, attempt: int) -> Price | None:
+        """What it cost when this attempt at the coming turn was opened, as the log and the ledger say."""
+        for known in view.log.attempts:
+            if known.number == attempt and known.priced:
+                return known.price
+        return self.price_of(view)
 
 
 class Slice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from libs.database.steps import Change, ClosedCall
@@ -147,9 +148,8 @@ class Endings:
             "sent": True,
             "usage": usage.as_data(),
         }
-        spec = view.version.spec
-        price = self._bench.prices.of(spec.provider, spec.model_name)
-        cost = price.of(usage) if price else view.state.cost * 0
+        price = self._bench.price_opened_at(view, attempt)
+        cost = price.of(usage) if price else Decimal(0)
         event = NewEvent(events.MODEL_FAILED, data, events.model_closed(turn, attempt))
         return event, ClosedCall(turn, attempt, "estimated", usage, cost)
 

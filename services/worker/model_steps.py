@@ -85,7 +85,7 @@ class ModelSteps:
         """
         spec = view.version.spec
         self._bench.models.provider(spec.provider, spec.model_name)
-        price = self._bench.prices.of(spec.provider, spec.model_name)
+        price = self._bench.price_of(view) if attempt is None else self._bench.price_opened_at(view, attempt)
         bound = input_bound(view.log, messages, view.version.fixed_bytes)
         reservation = reserve(view.state, price, bound, spec.parameters.max_tokens)
         if attempt is None:
@@ -99,6 +99,7 @@ class ModelSteps:
             "model": spec.model_name,
             "input_seq": input_seq,
             "reserved_tokens": reservation.tokens,
+            "price": price.as_data() if price else None,
         }
         event = NewEvent(events.MODEL_STARTED, data, events.model_opened(turn, attempt))
         opened = OpenedCall(turn, attempt, spec.provider, spec.model_name, reservation.tokens, price)
@@ -248,6 +249,8 @@ class ModelSteps:
 
     def _usage(self, view: View, opening: Opening, answer: ModelAnswer) -> tuple[Usage, Decimal]:
         usage = answer.usage or estimate(opening.messages, view.version.fixed_bytes, answer.received)
+        if answer.finish_reason is None:  # some providers count on the way; only the count at the end is the whole
+            usage = replace(usage, estimated=True)
         price = opening.opened.price
         return usage, price.of(usage) if price else Decimal(0)
 
@@ -255,6 +258,8 @@ class ModelSteps:
         """Close an attempt without an answer: why, until when, and what it cost."""
         sent = not isinstance(failed, ModelFailed) or failed.sent
         usage, cost = self._usage(view, opening, answer) if sent else (Usage(), Decimal(0))
+        if isinstance(failed, ModelFailed) and failed.refused:  # nothing was processed; no count says so
+            usage, cost = Usage(estimated=True), Decimal(0)
         state = ("estimated" if usage.estimated else "settled") if sent else "not_sent"
         await self._close(view, failed, ClosedCall(opening.turn, opening.attempt, state, usage, cost))
 

@@ -64,6 +64,11 @@ ROWS: dict[str, tuple[str, ...]] = {
         "VALUES ('{t}', 'subject', 'bob', 'ada', 'x')",
         "UPDATE tenants SET retention_days = 30 WHERE id = '{t}'",
     ),
+    "0008": (
+        "INSERT INTO cost_corrections (tenant_id, run_id, turn, attempt, number, re_rating_id, provider, model, "
+        "opened_at, input_price, cached_input_price, output_price, amount, first) "
+        f"VALUES ('{{t}}', '{RUN}', 1, 1, 1, '{RUN}', 'p', 'm', now(), 1, 1, 2, 0.5, true)",
+    ),
     "0005": (
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ('{t}', 'crm', 'k1', '\\x01', 'ada', 'ada')",
@@ -78,6 +83,7 @@ COUNTED: dict[str, dict[str, int]] = {
     "0004": {"blocked_subjects": 1, "provisioning_steps": 1, "service_accounts": 1},
     "0006": {"audit_log": 2},
     "0007": {"erasures": 1},
+    "0008": {"cost_corrections": 1},
     "0005": {"secrets": 1},
 }  # fmt: skip
 

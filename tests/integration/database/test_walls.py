@@ -28,8 +28,11 @@ WALLED = (
     "audit_log", "audit_heads", "erasures",
     "storage",
     "secrets",
+    "cost_corrections", "erased_usage",
 )  # fmt: skip
-APPEND_ONLY = ("run_events", "agent_versions", "artifacts", "audit_log", "audit_heads")
+APPEND_ONLY = (
+    "run_events", "agent_versions", "artifacts", "audit_log", "audit_heads", "cost_corrections", "erased_usage",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -69,10 +72,25 @@ async def furnish(home: Household) -> UUID:
         await erasures.add(connection, "run", by="ada", source="127.0.0.1", run_id=uuid4())
     async with home.database.maintenance() as connection:
         await sql(connection, "INSERT INTO audit_heads (tenant_id, seq, hash) VALUES ($1, 0, 'ab')", home.tenant_id)
+        await sql(
+            connection,
+            "INSERT INTO erased_usage (tenant_id, day, agent_id, provider, model, estimated, calls, unpriced_calls, "
+            "input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, cost, correction) "
+            "VALUES ($1, '2026-11-01', $2, 'p', 'm', false, 1, 0, 1, 0, 1, 0, 1, 0)",
+            home.tenant_id,
+            home.agent_id,
+        )
     await home.sql(
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ($1, 'crm', 'k1', 'sealed', 'ada', 'ada')",
         home.tenant_id,
+    )
+    await home.sql(
+        "INSERT INTO cost_corrections (tenant_id, run_id, turn, attempt, number, re_rating_id, provider, model, "
+        "opened_at, input_price, cached_input_price, output_price, amount, first) "
+        "VALUES ($1, $2, 1, 1, 1, $2, 'p', 'm', now(), 1, 1, 1, 1, false)",
+        home.tenant_id,
+        run,
     )
     return run
 
@@ -263,7 +281,8 @@ async def test_nothing_is_deleted_that_no_open_erasure_covers(home: Household, n
     """Maintenance deletes all of two tenants, and what goes is what an erasure names."""
     await furnish(home)
     await furnish(neighbours)
-    tables = [table for table in WALLED if table not in ("run_events", "model_calls", "audit_heads", "erasures")]
+    with_others = ("run_events", "model_calls", "cost_corrections", "audit_heads", "erasures")
+    tables = [table for table in WALLED if table not in with_others]
     ended = await home.run()
     await home.commit(ended, Change((fact(),), status="failed"))
     for table in tables:
