@@ -73,7 +73,8 @@ _PAGE = Statement(
 _HISTORY = Statement(
     f"""
     SELECT {_COLUMNS} FROM model_prices p
-    WHERE p.provider = CAST(:provider AS text) AND p.model = CAST(:model AS text)
+    WHERE (CAST(:provider AS text) IS NULL OR p.provider = CAST(:provider AS text))
+        AND (CAST(:model AS text) IS NULL OR p.model = CAST(:model AS text))
         AND (CAST(:before AS uuid) IS NULL OR (p.valid_from, p.id) < (
             SELECT b.valid_from, b.id FROM model_prices b WHERE b.id = CAST(:before AS uuid)))
     ORDER BY p.valid_from DESC, p.id DESC LIMIT CAST(:limit AS int)
@@ -161,8 +162,8 @@ async def page(
 
 
 async def history(
-    connection: AsyncConnection, provider: str, model: str, before: UUID | None, limit: int
+    connection: AsyncConnection, provider: str | None, model: str | None, before: UUID | None, limit: int
 ) -> list[PriceRow]:
-    """Every price of a model that was entered: the one valid from last first, of one moment the newest first."""
+    """Every price that was entered: the one valid from last first, of one moment the newest first."""
     rows = await _HISTORY.run(connection, provider=provider, model=model, before=before, limit=limit)
     return [PriceRow._make(row) for row in rows]

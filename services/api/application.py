@@ -18,6 +18,7 @@ from services.api.routes import (
     erasures,
     events,
     plans,
+    prices,
     runs,
     secrets,
     service_accounts,
@@ -33,6 +34,7 @@ Errors are `application/problem+json` with a stable `code`. A body may have 1 Mi
 # Routes are tried in order, so what is asked most stands first.
 ROUTERS = (
     events.router, runs.router, agents.router, artifacts.router, tenants.router, users.router, plans.router,
+    prices.router,
     audit.router, erasures.router, secrets.router, service_accounts.router, system.router,
 )  # fmt: skip
 

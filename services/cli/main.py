@@ -19,6 +19,7 @@ from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explana
 from services.cli.isolation.command import check_isolation
 from services.cli.output import AsJson, console, error_console, json_wanted, print_json, safe
 from services.cli.plans import plans
+from services.cli.prices import prices
 from services.cli.runs import runs
 from services.cli.secrets import secrets
 from services.cli.service_accounts import service_accounts
@@ -109,6 +110,7 @@ for group, name in (
     (users, "users"),
     (service_accounts, "service-accounts"),
     (plans, "plans"),
+    (prices, "prices"),
 ):
     app.add_typer(group, name=name)
 login.register(app)

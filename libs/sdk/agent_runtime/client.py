@@ -20,6 +20,7 @@ from agent_runtime.failures import Unusable
 from agent_runtime.messages import get
 from agent_runtime.models import ApiVersion
 from agent_runtime.plans import AsyncPlans, Plans
+from agent_runtime.prices import AsyncPrices, Prices
 from agent_runtime.retry import Retry
 from agent_runtime.runs import AsyncRuns, Runs
 from agent_runtime.secrets import AsyncSecrets, Secrets
@@ -94,6 +95,7 @@ class Client(Noun):
         self.users = Users(driver, self._retry)
         self.service_accounts = ServiceAccounts(driver, self._retry)
         self.plans = Plans(driver, self._retry)
+        self.prices = Prices(driver, self._retry)
         self.agents = Agents(driver, self._retry)
         self.versions = Versions(driver, self._retry)
         self.runs = Runs(driver, self._retry)
@@ -133,6 +135,7 @@ class AsyncClient(AsyncNoun):
         self.users = AsyncUsers(driver, self._retry)
         self.service_accounts = AsyncServiceAccounts(driver, self._retry)
         self.plans = AsyncPlans(driver, self._retry)
+        self.prices = AsyncPrices(driver, self._retry)
         self.agents = AsyncAgents(driver, self._retry)
         self.versions = AsyncVersions(driver, self._retry)
         self.runs = AsyncRuns(driver, self._retry)

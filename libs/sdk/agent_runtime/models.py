@@ -114,6 +114,20 @@ class TenantPlan(Document):
     updated_at: datetime | None = None
 
 
+class Price(Document):
+    """What a model costs from a moment on, USD per million tokens; `model` "*" stands for the provider's others."""
+
+    id: str
+    provider: str
+    model: str
+    input_price: Decimal
+    cached_input_price: Decimal
+    output_price: Decimal
+    valid_from: datetime
+    created_at: datetime | None = None
+    created_by: str | None = None
+
+
 class Tenant(Document):
     """`status` is `active`, `suspended` or `deleting`, `plan` the slug of its plan."""
 

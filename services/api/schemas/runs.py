@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
 from libs.database.runs import NewRun, Recorded, RunRow
 from libs.domain.agents import Limits
+from libs.domain.money import plain
 from services.api.schemas.shared import Answered, Number, Sent, Slug, Text, rfc3339, spliced
 
 RunStatus = Literal[
@@ -100,7 +100,7 @@ def run_json(row: RunRow, **content: str) -> str:
             "cached_input_tokens": row.cached_input_tokens,
             "output_tokens": row.output_tokens,
             "reasoning_tokens": row.reasoning_tokens,
-            "cost_usd": _money(row.cost),
+            "cost_usd": plain(row.cost),
             "estimated": row.estimated,
         },
         "steps": row.turn,
@@ -137,9 +137,3 @@ def new_run_json(agent: str, run: NewRun, recorded: Recorded, input_text: str) -
         "output": None,
     }
     return spliced(fields, labels=run.labels, input=input_text)
-
-
-def _money(amount: Decimal) -> str:
-    """A plain decimal without an exponent or trailing zeros."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

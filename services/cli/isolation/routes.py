@@ -58,6 +58,10 @@ def _run(values: Values) -> Any:
     return {"agent": values["agent"], "input": "of the attack", "labels": {"isolation": "attack"}}
 
 
+def _price(values: Values) -> Any:
+    return {"provider": "isolation", "model": token_hex(6), "input_price": "0", "output_price": "0"}
+
+
 AGENT = {"agent": "agent"}
 SHARED_AGENT = {"agent": "shared"}
 VERSION = {"agent": "agent", "number": "number"}
@@ -105,6 +109,9 @@ ROUTES: dict[str, Route] = {
     "GET /v1/plans": Route(forbidden=True),
     "GET /v1/plans/{plan}": Route({"plan": "plan"}, free=True),
     "PUT /v1/plans/{plan}": Route({"plan": "plan"}, body=lambda values: {}, forbidden=True),
+    "GET /v1/prices": Route(volatile=True),
+    "GET /v1/prices/history": Route(volatile=True),
+    "POST /v1/prices": Route(body=_price, forbidden=True),
     "GET /v1/runs": Route(),
     "POST /v1/runs": Route(body=_run, names=("agent",)),
     "GET /v1/runs/{run_id}": Route(RUN),

@@ -172,6 +172,12 @@ CASES: dict[str, Case] = {
     "list_plans": Case("GET", "/v1/plans"),
     "get_plan": Case("GET", "/v1/plans/default"),
     "put_plan": Case("PUT", lambda ground: f"/v1/plans/{fresh('p')}", {"running_runs": 1}, own=201),
+    "set_price": Case(
+        "POST", "/v1/prices",
+        lambda: {"provider": "roles", "model": fresh("m"), "input_price": "1", "output_price": "2"}, own=201,
+    ),
+    "list_prices": Case("GET", "/v1/prices"),
+    "list_price_history": Case("GET", "/v1/prices/history"),
     "list_audit_entries": Case("GET", "/v1/audit"),
     "export_audit_log": Case("GET", "/v1/audit/export"),
     "get_audit_head": Case("GET", "/v1/audit/head"),
@@ -287,5 +293,5 @@ def test_an_administrator_reads_no_tenants_content() -> None:
     assert {name for name, roles in ROLES.items() if roles & PLATFORM} == {
         "create_tenant", "list_tenants", "get_tenant", "update_tenant", "delete_tenant", "block_user", "unblock_user",
         "list_blocks", "list_plans", "get_plan", "put_plan", "list_audit_entries", "export_audit_log", "get_audit_head",
-        "list_erasures", "get_erasure", "check_erasure",
+        "list_erasures", "get_erasure", "check_erasure", "set_price", "list_prices", "list_price_history",
     }  # fmt: skip

@@ -32,6 +32,7 @@ def test_both_clients_have_the_same_calls() -> None:
         "users",
         "service_accounts",
         "plans",
+        "prices",
         "agents",
         "versions",
         "runs",
