@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
     Priority,
@@ -190,6 +192,24 @@ class Temporal:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise _unavailable(error) from error
+
+    async def backlog(self) -> int:
+        """Tasks of the platform's queue that wait for a worker, about."""
+        client = await self._connected()
+        waiting = 0
+        try:
+            for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+                request = DescribeTaskQueueRequest(
+                    namespace=client.namespace,
+                    task_queue=TaskQueue(name=self._settings.temporal_task_queue),
+                    task_queue_type=kind,
+                    report_stats=True,
+                )
+                answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
+                waiting += answer.stats.approximate_backlog_count
+        except RPCError as error:
+            raise _unavailable(error) from error
+        return waiting
 
     async def _described(self, client: Client, id_: str) -> Execution | None:
         try:

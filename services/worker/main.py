@@ -35,6 +35,7 @@ from libs.tools.egress import Egress
 from libs.tools.registry import build_tools
 from services.worker.activities.steps import StepActivities
 from services.worker.admissions import Admissions
+from services.worker.backlog import Backlog
 from services.worker.bench import Workbench
 from services.worker.control import ControlWatch
 from services.worker.erasing.collector import Collector
@@ -208,6 +209,8 @@ async def _started(process: Process, background: Background, module: str) -> lis
     )
     collector = Collector(process.database, process.objects, settings.worker_erase_seconds)
     background.start(reconciler.work(), admissions.work(), eraser.work(), collector.work())
+    if settings.worker_backlog_seconds is not None:
+        background.start(Backlog(temporal_client, settings.worker_backlog_seconds).work())
     return _workers(process, client, module)
 
 

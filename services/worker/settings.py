@@ -31,6 +31,9 @@ class WorkerSettings(
     worker_seal_seconds: float = Field(2, gt=0, le=4, description="how often the audit log is sealed")
     worker_admit_seconds: float = Field(0.5, gt=0, description="how often runs that wait for a place are looked for")
     worker_erase_seconds: float = Field(2, gt=0, description="how often erasures and lost objects are looked for")
+    worker_backlog_seconds: float | None = Field(
+        None, gt=0, description="how often the backlog of the task queue is logged and measured; never if not set"
+    )
     worker_tool_queues: str = Field("", description="task queues, by comma, that tools name and this worker serves too")
     egress_allow: str = Field(
         "", description="networks, hosts or host:port, by comma, that tools may reach though private"
