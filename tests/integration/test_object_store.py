@@ -138,7 +138,7 @@ async def test_a_silent_store_blocks_nobody(settings: ObjectStoreSettings, key: 
             await asyncio.sleep(0.01)
             ticks += 1
         assert time.monotonic() - started < 5
-        assert ticks > 20  # a loop that is blocked makes none
+        assert ticks > 3  # a loop that is blocked makes none
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(failure) for failure in failures} == {DependencyUnavailable}
         # Other work in threads goes on.
