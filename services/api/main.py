@@ -106,6 +106,8 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         sources=Sources(parse_networks(settings.trusted_proxies)),
         secrets_keys=KeyRing.parse(settings.secrets_keys),
         issuer=settings.oidc_issuer,
+        task_queue=settings.temporal_task_queue,
+        worker_dead_after=settings.worker_dead_after_seconds,
         keycloak=Keycloak.open(settings),
     )
 

@@ -41,6 +41,8 @@ class Services:
     sources: Sources
     secrets_keys: KeyRing | None = None
     issuer: str = ""
+    task_queue: str = ""  # of the workers that count
+    worker_dead_after: float = 8.0  # seconds
     keycloak: Keycloak | None = None  # None: users and service accounts are made at the issuer itself
 
 

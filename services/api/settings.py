@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from libs.settings.database import DatabaseSettings
 from libs.settings.keycloak import KeycloakSettings
+from libs.settings.liveness import LivenessSettings
 from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.redis import RedisSettings
 from libs.settings.secrets import SecretsSettings
@@ -14,7 +15,13 @@ from services.api.sources import parse_networks
 
 
 class ApiSettings(
-    DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, KeycloakSettings, SecretsSettings
+    DatabaseSettings,
+    RedisSettings,
+    TemporalSettings,
+    ObjectStoreSettings,
+    KeycloakSettings,
+    SecretsSettings,
+    LivenessSettings,
 ):
     """The control plane and everything it speaks to."""
 

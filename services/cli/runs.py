@@ -10,6 +10,7 @@ from agent_runtime import Run
 
 from services.cli.access import client
 from services.cli.erasures import delete_run
+from services.cli.explaining import explain_run
 from services.cli.following import explain_event, follow
 from services.cli.inputs import labels
 from services.cli.output import AsJson, console, print_facts, print_json, print_table, value_text
@@ -17,6 +18,7 @@ from services.cli.running import RunId, start_run
 
 runs = typer.Typer(no_args_is_help=True, help="Start, follow, look at and control runs.")
 runs.command("start")(start_run)
+runs.command("explain")(explain_run)
 runs.command("delete")(delete_run)
 
 Reason = Annotated[str | None, typer.Option("--reason", help="Kept with the event.")]

@@ -12,6 +12,7 @@ from libs.database.steps import Change, EffectTaken
 from libs.domain import events
 from libs.domain.events import NewEvent
 from libs.domain.outputs import Unacceptable
+from libs.domain.retries import backoff
 from libs.domain.run_log import Attempt, Turn
 from libs.domain.tools import CallFailed, CallNotSent, Effect, OutcomeUnknown
 from services.worker import keys
@@ -23,7 +24,7 @@ from services.worker.keys import RunKey
 from services.worker.liveness import suspended_clock
 from services.worker.tool_steps import Outcome, Prepared, ToolSteps, may_repeat
 from services.worker.trying import TryAgain
-from services.worker.turns import RETRY_FIRST, RETRY_MOST, TWIN_POLL_SECONDS
+from services.worker.turns import TWIN_POLL_SECONDS
 
 ATTEMPTS = 5
 STOP_PATIENCE = 10.0  # seconds that a cancelled tool has to end
@@ -172,9 +173,7 @@ class RunningTool:
             await self._commit(view, self._tools.unknown(turn.number, prepared.call, prepared.function, number))
             return ToolOutcome()
         tries = turn.failures(prepared.call.index) + 1
-        after = (
-            failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
-        )
+        after = failed.retry_after if failed.retry_after is not None else backoff(tries)
         closed = self._tools.closed(view, turn.number, prepared.call.index, number, failed, after)
         if isinstance(failed, HandedBack):
             await self._commit(view, closed)

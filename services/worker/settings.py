@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import Field, model_validator
 
 from libs.settings.database import DatabaseSettings
+from libs.settings.liveness import LivenessSettings
 from libs.settings.models import ModelSettings
 from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.redis import RedisSettings
@@ -15,7 +16,13 @@ from libs.settings.temporal import TemporalSettings
 
 
 class WorkerSettings(
-    DatabaseSettings, RedisSettings, TemporalSettings, ObjectStoreSettings, ModelSettings, SecretsSettings
+    DatabaseSettings,
+    RedisSettings,
+    TemporalSettings,
+    ObjectStoreSettings,
+    ModelSettings,
+    SecretsSettings,
+    LivenessSettings,
 ):
     """The execution plane."""
 
@@ -23,7 +30,6 @@ class WorkerSettings(
     worker_grace_seconds: float = Field(30, ge=0, description="after SIGTERM, for calls that cannot be handed over")
     worker_slice_seconds: float = Field(2, ge=0, description="how long a step may go on by itself before it returns")
     worker_heartbeat_timeout_seconds: float = Field(10, gt=0, description="silence after which a step goes to another")
-    worker_dead_after_seconds: float = Field(8, gt=0, description="age of a worker's row at which it counts as dead")
     worker_max_concurrent_steps: int = Field(100, ge=1, description="steps and tool calls in progress at once")
     worker_metrics_port: int | None = Field(None, description="port of /metrics and /healthz; none if not set")
     worker_metrics_host: str = Field("127.0.0.1", description="address of WORKER_METRICS_PORT")

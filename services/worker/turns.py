@@ -14,6 +14,7 @@ from libs.domain.agent_loop import Action, CallModel, Cancel, Conclude, Done, Fa
 from libs.domain.budget import BudgetExceeded
 from libs.domain.errors import Failure
 from libs.domain.events import NewEvent
+from libs.domain.retries import backoff
 from libs.domain.run_log import Call, Turn
 from services.worker.bench import Slice, Workbench
 from services.worker.control import Watched
@@ -27,7 +28,6 @@ from services.worker.tool_steps import ToolSteps
 from services.worker.trying import TryAgain
 from services.worker.unfinished import UnfinishedCalls
 
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # seconds
 TWIN_POLL_SECONDS = 0.25
 
 
@@ -198,9 +198,7 @@ class TakingTurn:
             return view
         if self._answers:
             raise _HandBack
-        after = (
-            failed.retry_after if failed.retry_after is not None else min(RETRY_FIRST * 2 ** (tries - 1), RETRY_MOST)
-        )
+        after = failed.retry_after if failed.retry_after is not None else backoff(tries)
         raise TryAgain(failed.code, failed.message, after)
 
     async def _commit_answer(self, view: View, opening: Opening, answered: Answered) -> View:

@@ -13,7 +13,7 @@ from agent_runtime.delivery import ask, walk
 from agent_runtime.failures import WaitExpired
 from agent_runtime.following import follow_run
 from agent_runtime.messages import Request, get, post, present, send
-from agent_runtime.models import Artifact, Erasure, Event, Limits, Run
+from agent_runtime.models import Artifact, Erasure, Event, Explanation, Limits, Run
 from agent_runtime.retry import Retry
 from agent_runtime.steps import Conversation, Flow, Plan, Wait
 
@@ -49,6 +49,14 @@ def get_run(run_id: str, *, wait: float = 0) -> Plan[Run]:
     Raises `NotFound`.
     """
     return ask(_poll(run_id, wait), Run.received)
+
+
+def explain_run(run_id: str) -> Plan[Explanation]:
+    """Why a run stands where it stands: what it does or waits for and since when, what was retried, what to do now.
+
+    It is answered also while no worker is alive or Temporal is down. Raises `NotFound`.
+    """
+    return ask(get("runs", run_id, "explain"), Explanation.received)
 
 
 def list_runs(
@@ -170,6 +178,7 @@ class Runs(Noun):
 
     start = Call(start_run)
     get = Call(get_run)
+    explain = Call(explain_run)
     list = Items(list_runs)
     pause = Call(pause_run)
     resume = Call(resume_run)
@@ -187,6 +196,7 @@ class AsyncRuns(AsyncNoun):
 
     start = AsyncCall(start_run)
     get = AsyncCall(get_run)
+    explain = AsyncCall(explain_run)
     list = AsyncItems(list_runs)
     pause = AsyncCall(pause_run)
     resume = AsyncCall(resume_run)

@@ -15,8 +15,9 @@ from libs.domain.texts import dump
 from services.api.answers import json_response
 from services.api.dependencies import AnyCall, Cursor, KeyedCall, Limit
 from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN, problems
-from services.api.operations import control, runs
+from services.api.operations import control, explanations, runs
 from services.api.route import GuardedRoute
+from services.api.schemas.explanations import ExplanationRead
 from services.api.schemas.runs import RunControl, RunCreate, RunPage, RunRead, RunStatus, RunSummary, run_json
 from services.api.schemas.shared import Moment, Slug, page_json
 
@@ -56,6 +57,11 @@ async def get_run(
     wait: Annotated[float, Query(ge=0, le=60, description="seconds to wait for the run's end")] = 0,
 ) -> Response:
     return json_response(await runs.get_run(call.services, call.caller, run_id, wait))
+
+
+@router.get("/{run_id}/explain", response_model=ExplanationRead, responses=problems("not_found"))
+async def explain_run(call: AnyCall, run_id: UUID) -> Response:
+    return json_response(await explanations.explain_run(call.services, call.caller, run_id))
 
 
 @router.get("", response_model=RunPage)

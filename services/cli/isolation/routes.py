@@ -116,6 +116,7 @@ ROUTES: dict[str, Route] = {
     "POST /v1/runs": Route(body=_run, names=("agent",)),
     "GET /v1/runs/{run_id}": Route(RUN),
     "GET /v1/runs/{run_id}/artifacts": Route(RUN),
+    "GET /v1/runs/{run_id}/explain": Route(RUN, volatile=True),
     "GET /v1/runs/{run_id}/events": Route(RUN, volatile=True),
     "POST /v1/runs/{run_id}/pause": Route(RUN, body=lambda values: {"reason": "attack"}),
     "POST /v1/runs/{run_id}/resume": Route(RUN, body=lambda values: {"reason": "attack"}),

@@ -207,6 +207,7 @@ CASES: dict[str, Case] = {
     ),
     "list_runs": Case("GET", "/v1/runs"),
     "get_run": Case("GET", of_run(""), elsewhere=404, colleague=404),
+    "explain_run": Case("GET", of_run("/explain"), elsewhere=404, colleague=404),
     "pause_run": Case("POST", of_run("/pause"), {}, own=202, elsewhere=404, colleague=404),
     "resume_run": Case("POST", of_run("/resume"), {}, own=202, elsewhere=404, colleague=404),
     "cancel_run": Case("POST", of_run("/cancel"), {}, own=202, elsewhere=404, colleague=404),
