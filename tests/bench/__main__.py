@@ -31,6 +31,7 @@ async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
         bench.reads,
         bench.writes,
         bench.throughput,
+        bench.behind_http,
         bench.first_event,
         bench.cpu,
         bench.history,

@@ -1,4 +1,4 @@
-"""The floor of the benchmarks: FastAPI and asyncpg, one INSERT, tuned like ours."""
+"""The floor of the benchmarks: FastAPI and asyncpg, one INSERT, and a stream of one event; tuned like ours."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 TABLE = "CREATE TABLE IF NOT EXISTS bare_runs (id uuid PRIMARY KEY DEFAULT uuidv7(), input text NOT NULL)"
@@ -36,6 +37,14 @@ app = FastAPI(lifespan=lifespan)
 async def create_run(run: NewRun, request: Request) -> dict[str, str]:
     row = await request.state.pool.fetchrow("INSERT INTO bare_runs (input) VALUES ($1) RETURNING id", run.input)
     return {"id": str(row["id"])}
+
+
+@app.get("/events")
+async def events() -> StreamingResponse:
+    async def one() -> AsyncIterator[str]:
+        yield 'id: 1\nevent: run.completed\ndata: {"output": "The answer is forty-two."}\n\n'
+
+    return StreamingResponse(one(), media_type="text/event-stream")
 
 
 if __name__ == "__main__":

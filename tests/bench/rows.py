@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -61,7 +62,8 @@ class Bench:
         self._ours = ours
         self._temporal = temporal
         self._repetitions = repetitions
-        self._bare_http = httpx.AsyncClient(base_url=lab.bare_url, trust_env=False)
+        pool = httpx.Limits(max_keepalive_connections=64)
+        self._bare_http = httpx.AsyncClient(base_url=lab.bare_url, trust_env=False, limits=pool)
 
     async def prepare(self) -> None:
         """Scripts, agents, and a warm-up of both sides."""
@@ -138,6 +140,24 @@ class Bench:
             floor.append(await self._rate(lambda: self._bare("bare-answer", "one")))
             ours.append(await self._rate(lambda: self._ours.complete("one")))
         return Row(f"runs per second at {CLIENTS} clients", "runs/s", median(ours), median(floor), 0.85, at_least=True)
+
+    async def behind_http(self) -> Row:
+        """What the row above costs anybody: the floor with a row written by POST and an event read as a stream."""
+        behind: list[float] = []
+        floor: list[float] = []
+        for _ in range(3):
+            floor.append(await self._rate(lambda: self._bare("bare-answer", "one")))
+            behind.append(await self._rate(self._bare_exchange))
+        figure = f"runs per second at {CLIENTS} clients, bare workflow behind bare HTTP / alone"
+        return Row(figure, "runs/s", median(behind), median(floor), None, at_least=True)
+
+    async def _bare_exchange(self) -> None:
+        await self._bare_post()
+        await self._bare("bare-answer", "one")
+        async with self._bare_http.stream("GET", "/events") as response:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    json.loads(line[6:])
 
     async def _rate(self, one: Callable[[], Awaitable[Any]]) -> float:
         total = self._repetitions * 5
