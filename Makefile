@@ -46,13 +46,15 @@ migrate: setup ## Bring the database that DATABASE_MIGRATION_URL names to the ne
 	$(BIN)/python -m migrations
 
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-header --no-annotate --excludes .ci/lock-excludes.txt --quiet
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+ALL = $(COMPILE) --excludes .ci/lock-excludes.txt
 EXTRAS = pyproject.toml --extra embedded --extra setup
 
 lock: setup-dev ## Resolve the dependencies anew and write the locks
-	$(COMPILE) $(EXTRAS) --output-file requirements.lock
-	$(COMPILE) $(EXTRAS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements-images.lock
-	$(COMPILE) deploy/compose/local-model/requirements.in --constraint requirements.lock \
+	$(ALL) $(EXTRAS) --output-file requirements.lock
+	$(ALL) $(EXTRAS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(ALL) deploy/compose/local-model/requirements.in --constraint requirements.lock \
 		--output-file deploy/compose/local-model/requirements.lock
+	for service in api worker; do $(COMPILE) pyproject.toml --excludes .ci/lock-excludes-$$service.txt \
+		--constraint requirements.lock --output-file services/$$service/requirements.lock || exit 1; done
 	$(BIN)/python .ci/check_locks.py --write

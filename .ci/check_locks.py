@@ -10,8 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_LOCK, DEV_LOCK = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
-IMAGES_LOCK, MODEL_LOCK = ROOT / "requirements-images.lock", ROOT / "deploy/compose/local-model/requirements.lock"
+API_LOCK, WORKER_LOCK = ROOT / "services/api/requirements.lock", ROOT / "services/worker/requirements.lock"
+MODEL_LOCK = ROOT / "deploy/compose/local-model/requirements.lock"
+LOCKS = (RUN_LOCK, DEV_LOCK, API_LOCK, WORKER_LOCK, MODEL_LOCK)
 EXTRAS = {RUN_LOCK: ["embedded", "setup"], DEV_LOCK: ["embedded", "setup", "dev"]}
+# What an image does without, of all that the project needs.
+EXCLUDES = {API_LOCK: "lock-excludes-api.txt", WORKER_LOCK: "lock-excludes-worker.txt"}
 MARK = "# inputs: sha256:"
 
 
@@ -32,7 +36,7 @@ def inputs(lock: Path) -> str:
         "extras": {name: project["project"]["optional-dependencies"][name] for name in extras},
         "build": [project["build-system"]["requires"], sdk["build-system"]["requires"]],
         "sdk": sdk["project"]["dependencies"],
-        "excludes": (ROOT / ".ci/lock-excludes.txt").read_text(encoding="utf-8"),
+        "excludes": (ROOT / ".ci" / EXCLUDES.get(lock, "lock-excludes.txt")).read_text(encoding="utf-8"),
         "constraint": "" if lock == RUN_LOCK else body(RUN_LOCK),
     }
     if lock == MODEL_LOCK:
@@ -41,7 +45,7 @@ def inputs(lock: Path) -> str:
 
 
 def main(write: bool) -> int:
-    for lock in (RUN_LOCK, DEV_LOCK, IMAGES_LOCK, MODEL_LOCK):
+    for lock in LOCKS:
         mark = f"{MARK}{inputs(lock)}\n"
         if write:
             lock.write_text(mark + body(lock), encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 
 from keycloak.admin import Admin, Refused, Unreachable
 from keycloak.update import add, update, warnings
-from keycloak.variables import Unfit, flaws_of, load, with_files
+from keycloak.variables import DEVELOPMENT_MARK, Unfit, flaws_of, in_production, load, with_files
 
 HERE = Path(__file__).parent
 REALM = HERE / "agent-runtime-realm.json"
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] | No
     chosen = _parser().parse_args(arguments)
     around = os.environ if environment is None else environment
     try:
+        if chosen.development and in_production(around):
+            raise Unfit(["DEPLOYMENT=production has no users for development: leave --development out"])
         if chosen.command == "check":
             return check(around, development=chosen.development)
         return bring_up_to_date(with_files(around), development=chosen.development)
@@ -75,6 +77,8 @@ def _login(environment: Mapping[str, str]) -> dict[str, str]:
                 "or KEYCLOAK_ADMIN_CLIENT_ID and KEYCLOAK_ADMIN_CLIENT_SECRET"
             ]
         )
+    if in_production(environment) and DEVELOPMENT_MARK in password:
+        raise Unfit(["KC_BOOTSTRAP_ADMIN_PASSWORD is the secret for development, which DEPLOYMENT=production refuses"])
     return {"grant_type": "password", "client_id": "admin-cli", "username": name, "password": password}
 
 

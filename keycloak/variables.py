@@ -17,6 +17,8 @@ VARIABLE = re.compile(r"\$\{([^}]*)\}")
 NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 SECRETS = ("_SECRET", "_PASSWORD")
 SHORTEST_SECRET = 12
+# Stands in every secret that docker-compose.yml has for development.
+DEVELOPMENT_MARK = "development-only"
 LONGEST_VALUE = 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -79,6 +81,11 @@ def with_files(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def in_production(environment: Mapping[str, str]) -> bool:
+    """Whether nothing that is meant for development may be used."""
+    return environment.get("DEPLOYMENT") == "production"
+
+
 def _as_keycloak_does(text: str, environment: Mapping[str, str]) -> Any:
     try:
         return json.loads(VARIABLE.sub(_replacement(environment), text))
@@ -99,6 +106,8 @@ def _flaws(name: str, environment: Mapping[str, str]) -> list[str]:
     flaws = [f"{name} {flaw}" for flaw in _flaws_of_text(value)]
     if name.endswith(SECRETS) and len(value) < SHORTEST_SECRET:
         flaws.append(f"{name} is shorter than {SHORTEST_SECRET} characters")
+    if name.endswith(SECRETS) and in_production(environment) and DEVELOPMENT_MARK in value:
+        flaws.append(f"{name} is the secret for development, which DEPLOYMENT=production refuses")
     if name.endswith("_URL") and (flaw := _flaw_of_url(value)):
         flaws.append(f"{name} {flaw}")
     return flaws

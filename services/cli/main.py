@@ -14,6 +14,7 @@ from services.cli.access import Access, client
 from services.cli.agents import agents, versions
 from services.cli.artifacts import artifacts
 from services.cli.audit import audit
+from services.cli.environment import env
 from services.cli.erasures import erasures
 from services.cli.exits import EPILOG, EXPECTED, as_document, exit_code, explanation
 from services.cli.isolation.command import check_isolation
@@ -116,6 +117,7 @@ for group, name in (
 login.register(app)
 app.command("isolation-check")(check_isolation)
 stack.register(app)
+app.command("env", rich_help_panel="docker compose")(env)
 
 
 def wanting_json(command: Any) -> dict[str, Any]:
