@@ -4,10 +4,10 @@ BIN := .venv/bin
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev check test demo up bench chaos migrate lock
+.PHONY: help setup setup-dev check test demo demo-compose up bench chaos migrate lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what the platform needs into .venv, as the locks say
 	@$(PYTHON) deploy/setup.py
@@ -32,6 +32,9 @@ test: setup-dev ## Every test, on real servers (ARGS="-k name" chooses)
 
 demo: setup ## Watch an agent survive the death of its worker
 	@$(BIN)/python -m deploy.demo
+
+demo-compose: setup ## The same on containers: gateway, Keycloak's tokens, docker compose (needs Docker)
+	@$(BIN)/python -m deploy.demo --compose $(ARGS)
 
 up: setup ## Run the whole platform in the foreground (ARGS="--port 9000")
 	@$(BIN)/agent-runtime up $(ARGS)

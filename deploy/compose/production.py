@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-HEAD = """# Agent Runtime in production, made by `agent-runtime env --production`. Nobody else may read it; keep a copy elsewhere:
-# without SECRETS_KEYS the secrets of tenants cannot be opened any more. What else can be set stands in .env.example.
+HEAD = """# Agent Runtime in production, made by `agent-runtime env --production`. Nobody else may read it. Keep a copy
+# elsewhere: without SECRETS_KEYS the secrets of tenants cannot be opened. What else can be set stands in .env.example.
 """
 
 

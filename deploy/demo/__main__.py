@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import sys
 import time
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from agent_runtime import AgentRuntimeFailure
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.syntax import Syntax
 
+from deploy.demo.browser import NotSignedIn
 from deploy.demo.checks import Claim, Evidence, check
+from deploy.demo.containers import Compose, ComposeFailed, container_world
 from deploy.demo.screen import Screen
 from deploy.demo.story import Story, StoryBroken
 from deploy.demo.telling import claim_line, timeline, usage_table
-from deploy.demo.world import world
+from deploy.demo.world import World, world
 from deploy.embedded.failures import StackFailure
 from deploy.embedded.stack import Stack
 
 FALSE_CLAIM, BROKEN, INTERRUPTED = 1, 2, 130
+BREAKING = (StackFailure, ComposeFailed, NotSignedIn, StoryBroken, AgentRuntimeFailure)
 _TITLES = {
     "postgres": "PostgreSQL",
     "valkey": "Valkey",
@@ -38,17 +44,19 @@ _TITLES = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the stack's files and logs behind")
-    keep = parser.parse_args().keep
+    parser.add_argument("--compose", action="store_true", help="on containers, with Keycloak's tokens")
+    parser.add_argument("--file", type=Path, action="append", default=[], help="with --compose: a further compose file")
+    chosen = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     began = time.monotonic()
     try:
         with Screen(console) as screen:
-            claims = _perform(screen, keep)
+            claims = _perform(screen, chosen)
     except KeyboardInterrupt:
         console.print("\nInterrupted; everything that was started has been stopped.")
         return INTERRUPTED
-    except (StackFailure, StoryBroken, AgentRuntimeFailure, ExceptionGroup, TimeoutError) as failure:
+    except (*BREAKING, ExceptionGroup, TimeoutError) as failure:
         console.print(f"\n[bold red]The demo broke off:[/] {_said(failure)}", markup=True)
         console.print("[dim]With --keep its logs are left behind.[/]")
         return BROKEN
@@ -62,22 +70,45 @@ def main() -> int:
     return FALSE_CLAIM if false else 0
 
 
-def _perform(screen: Screen, keep: bool) -> list[Claim]:
-    screen.title("Agent Runtime: one whole run, on real servers")
+def _perform(screen: Screen, chosen: argparse.Namespace) -> list[Claim]:
+    screen.title(f"Agent Runtime: one whole run, on real servers{' in containers' if chosen.compose else ''}")
     try:
-        with world(lambda stack: screen.doing(lambda: _starting(stack)), keep=keep) as made:
-            services = ", ".join(_TITLES.get(name, name) for name in made.stack.services())
+        with _stage(screen, chosen) as made:
+            services = ", ".join(_TITLES.get(name, name) for name in made.services)
             screen.line(f"up: {services}; API at {made.api_url}")
             evidence = asyncio.run(Story(made, screen).tell())
             claims = check(evidence)
             screen.doing("stopping the stack")
             _conclude(screen, evidence, claims)
-            if keep:
-                screen.line(f"kept: {made.stack.state.path}, its logs in {made.stack.state.path / 'logs'}")
+            if chosen.keep:
+                screen.line(f"kept: {made.kept}")
     finally:
         # Whoever presses Ctrl-C twice still wants everything stopped.
         screen.rest()
     return claims
+
+
+def _stage(screen: Screen, chosen: argparse.Namespace) -> AbstractContextManager[World]:
+    if chosen.compose:
+        screen.doing("building the images")
+        return container_world(lambda compose: screen.doing(_Healths(compose)), chosen.file, keep=chosen.keep)
+    return world(lambda stack: screen.doing(lambda: _starting(stack)), keep=chosen.keep)
+
+
+class _Healths:
+    """How far the containers are, asked once a second at the most."""
+
+    def __init__(self, compose: Compose) -> None:
+        self._compose, self._said, self._until = compose, "starting", 0.0
+
+    def __call__(self) -> str:
+        if time.monotonic() >= self._until:
+            with contextlib.suppress(ComposeFailed):
+                states = self._compose.states()
+                waiting = [name for name, state in states.items() if state not in ("healthy", "exited")]
+                self._said = f"starting {len(states)} containers; not yet ready: {', '.join(waiting) or 'none'}"
+            self._until = time.monotonic() + 1
+        return self._said
 
 
 def _starting(stack: Stack) -> str:

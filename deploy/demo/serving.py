@@ -54,11 +54,11 @@ def server(app: Any) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def listening_socket(port: int = 0) -> socket.socket:
+def listening_socket(port: int = 0, host: str = LOOPBACK) -> socket.socket:
     """A bound socket; port 0 takes a free one."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((LOOPBACK, port))
+    listener.bind((host, port))
     return listener
 
 

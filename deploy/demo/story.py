@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,6 @@ from deploy.demo.stock_keeper import KILLED_TURN, MODEL, TASK
 from deploy.demo.telling import told, worker_name
 from deploy.demo.world import DEAD_AFTER_SECONDS, HEARTBEAT_TIMEOUT_SECONDS, PRICE, World
 
-TENANT = "demo"
 QUESTIONS = ("Why is the sky blue?", "What does a bee do all day?")
 STORY_SECONDS = 60.0
 PIECE_SECONDS = 5.0
@@ -69,13 +67,12 @@ class Story:
 
     async def tell(self) -> Evidence:
         """Raises `StoryBroken`, and what the SDK raises."""
-        stack = self._world.stack
         async with (
-            AsyncClient(self._world.api_url, lambda: stack.token(role="admin", tenant=None)) as admin,
-            AsyncClient(self._world.api_url, lambda: stack.token(tenant=TENANT, subject="demo")) as client,
+            AsyncClient(self._world.api_url, self._world.admin) as admin,
+            AsyncClient(self._world.api_url, self._world.operator) as client,
             ModelControl(self._world.model_url) as model,
         ):
-            await admin.tenants.create(TENANT, name="Demo")
+            await admin.tenants.create(self._world.tenant, name="Demo")
             await self._make_agents(client)
             main = Following(await client.runs.start("stock-keeper", TASK, labels={"shown-by": "demo"}))
             try:
@@ -138,10 +135,9 @@ class Story:
         record = (await model.requests(MODEL, "held"))[0]
         worker = started["data"]["worker"]
         name = worker_name(worker)
-        pid = self._world.stack.pid(name)
-        self._world.stack.signal(name, signal.SIGKILL)
+        killed = await asyncio.to_thread(self._world.kill, name)
         self._screen.line(
-            f"[bold red]✗ SIGKILL to {name}[/] (process {pid}) in the middle of turn {turn}: "
+            f"[bold red]✗ SIGKILL to {name}[/] ({killed}) in the middle of turn {turn}: "
             f"the model has sent {record['chunks_sent']} pieces of its answer, and not the last"
         )
         self._screen.line(
@@ -199,7 +195,7 @@ class Story:
             log=[event.as_json() async for event in client.runs.events(run.id)],
             schema=self._world.agent("stock-keeper")["spec"]["output_schema"],
             price=PRICE,
-            orders_received=list(self._world.inventory.orders),
+            orders_received=list(await asyncio.to_thread(self._world.orders)),
             kill=kill,
             model_requests=await model.requests(MODEL),
             artifacts=[artifact.as_json() for artifact in artifacts],

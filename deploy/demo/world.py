@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from deploy.demo.serving import serving
 from deploy.demo.stock_keeper import MODEL, stock_keeper
 from deploy.embedded.stack import Stack
 
+TENANT = "demo"
 AGENTS = Path(__file__).with_name("agents")
 WORKERS = 2
 HEARTBEAT_TIMEOUT_SECONDS = 3
@@ -34,20 +36,19 @@ _PROGRAMS = frozenset({"TEMPORAL_CLI"})
 
 @dataclass
 class World:
-    """What the story talks to."""
+    """What the story talks to, wherever it runs."""
 
-    stack: Stack
-    inventory: Inventory
-    inventory_url: str
-    model_url: str
-
-    @property
-    def api_url(self) -> str:
-        return f"http://{self.stack.services()['api']['address']}"
-
-    @property
-    def local_model_url(self) -> str:
-        return f"http://{self.stack.services()['local-model']['address']}"
+    services: list[str]
+    tenant: str
+    api_url: str
+    local_model_url: str
+    model_url: str  # of the scripted model, for whoever directs it
+    inventory_url: str  # as the workers reach it
+    admin: Callable[[], str]
+    operator: Callable[[], str]
+    orders: Callable[[], list[dict[str, Any]]]
+    kill: Callable[[str], str]  # SIGKILL to the worker of this name; says what was killed
+    kept: str = ""
 
     def agent(self, name: str) -> dict[str, Any]:
         """An agent file of the demo, with the addresses of this world filled in."""
@@ -80,7 +81,29 @@ def world(watch: Callable[[Stack], None], *, keep: bool = False) -> Iterator[Wor
         watch(stack)
         held.callback(stack.stop)
         stack.start(api_port=0, workers=WORKERS, local_model=True)
-        yield World(stack, inventory, inventory_url, model_url)
+        yield _world(stack, inventory, inventory_url, model_url)
+
+
+def _world(stack: Stack, inventory: Inventory, inventory_url: str, model_url: str) -> World:
+    def kill(worker: str) -> str:
+        killed = f"process {stack.pid(worker)}"
+        stack.signal(worker, signal.SIGKILL)
+        return killed
+
+    services = stack.services()
+    return World(
+        services=list(services),
+        tenant=TENANT,
+        api_url=f"http://{services['api']['address']}",
+        local_model_url=f"http://{services['local-model']['address']}",
+        model_url=model_url,
+        inventory_url=inventory_url,
+        admin=lambda: stack.token(role="admin", tenant=None),
+        operator=lambda: stack.token(tenant=TENANT, subject="demo"),
+        orders=lambda: inventory.orders,
+        kill=kill,
+        kept=f"{stack.state.path}, its logs in {stack.state.path / 'logs'}",
+    )
 
 
 def _scripted_provider(url: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
+from deploy.demo.browser import Browser
 from deploy.embedded.sessions import challenge_of
-from tests.conformance.keycloak.browser import Browser
 
 CLI = "agent-runtime-cli"
 CALLBACK = "http://127.0.0.1:4242/callback"

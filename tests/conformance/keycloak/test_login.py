@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conformance.keycloak.browser import Browser
+from deploy.demo.browser import Browser
 from tests.conformance.keycloak.grants import Person
 from tests.conformance.keycloak.issuers import Issuer
 from tests.fixtures.stack import TestServers

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import yaml
@@ -36,21 +38,23 @@ def _server(app: object, port: int) -> uvicorn.Server:
     )
 
 
-async def main() -> None:
-    gateway = Gateway(yaml.safe_load(Path(os.environ["KONG_DECLARATIVE_CONFIG"]).read_text(encoding="utf-8")))
+async def main(config: Any) -> None:
+    gateway = Gateway(config)
     status = Starlette(routes=[Route("/status/ready", _ready)])
     servers = [_server(gateway.app, PROXY_PORT), _server(status, STATUS_PORT)]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: [_stop(server) for server in servers])
+        asyncio.get_running_loop().add_signal_handler(number, _stop, servers)
     try:
         await asyncio.gather(*(server._serve() for server in servers))  # `serve` would take the signals
     finally:
         gateway.close()
 
 
-def _stop(server: uvicorn.Server) -> None:
-    server.should_exit = True
+def _stop(servers: Sequence[uvicorn.Server]) -> None:
+    for server in servers:
+        server.should_exit = True
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    rendered = Path(os.environ["KONG_DECLARATIVE_CONFIG"]).read_text(encoding="utf-8")
+    asyncio.run(main(yaml.safe_load(rendered)))

@@ -13,6 +13,10 @@ import httpx
 MOST_PAGES = 8
 
 
+class NotSignedIn(Exception):
+    """The pages did not end where a login ends."""
+
+
 @dataclass
 class Form:
     """A form of a page; a button is sent only when it is the one that is pressed."""
@@ -61,7 +65,7 @@ class Browser:
             if not wanted:
                 return answer.text
             answer = self._fill(str(answer.url), wanted[0], username, password)
-        raise AssertionError(f"{MOST_PAGES} pages, and still another one")
+        raise NotSignedIn(f"{MOST_PAGES} pages, and still another one")
 
     def _fill(self, page: str, form: Form, username: str, password: str) -> httpx.Response:
         content = dict(form.fields)
