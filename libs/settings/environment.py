@@ -38,7 +38,13 @@ class SecretFiles(PydanticBaseSettingsSource):
 class Environment(BaseSettings):
     """Settings read once, in a program's main module, and passed down."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, case_sensitive=False)
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        case_sensitive=False,
+        hide_input_in_errors=True,  # which would show every variable, secrets too
+    )
 
     deployment: Literal["development", "production"] = Field(
         "development", description="`production` refuses the secrets that are shipped for development"
