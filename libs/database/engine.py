@@ -21,7 +21,8 @@ from libs.settings.database import DatabaseSettings, MigrationSettings, tls_cont
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 10
 # A process that freezes inside a transaction must not keep its locks for as long as it is frozen.
-SESSION = {"idle_in_transaction_session_timeout": "10s", "transaction_timeout": "30s"}
+TRANSACTION_SECONDS = 30  # after which none commits any more
+SESSION = {"idle_in_transaction_session_timeout": "10s", "transaction_timeout": f"{TRANSACTION_SECONDS}s"}
 MAINTENANCE_POOL = 4  # connections of a process for what looks across tenants, at the most
 PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
 

@@ -65,7 +65,9 @@ _ROWS_OF_RUNS = Statement(
     SELECT (SELECT count(*) FROM run_events WHERE run_id = ANY (CAST(:runs AS uuid[]))),
            (SELECT count(*) FROM model_calls WHERE run_id = ANY (CAST(:runs AS uuid[]))),
            (SELECT count(*) FROM cost_corrections WHERE run_id = ANY (CAST(:runs AS uuid[]))),
-           (SELECT count(*) FROM artifacts WHERE run_id = ANY (CAST(:runs AS uuid[])))
+           (SELECT count(*) FROM artifacts WHERE run_id = ANY (CAST(:runs AS uuid[]))),
+           (SELECT count(*) FROM projections WHERE run_id = ANY (CAST(:runs AS uuid[]))),
+           (SELECT count(*) FROM refusals WHERE run_id = ANY (CAST(:runs AS uuid[])))
     """
 )
 _DELETE_RUNS = Statement(
@@ -122,9 +124,8 @@ _NOTE_SWEEP = Statement(
     """
 )
 # What goes with its run or by a statement of its own, and what stays: the head of the audit log, the erasure itself.
-_APART = frozenset(
-    {"runs", "run_events", "model_calls", "cost_corrections", "artifacts", "audit_log", "audit_heads", "erasures"}
-)
+_WITH_RUN = ("run_events", "model_calls", "cost_corrections", "artifacts", "projections", "refusals")
+_APART = frozenset({"runs", *_WITH_RUN, "audit_log", "audit_heads", "erasures"})
 KEPT = frozenset({"audit_heads", "erasures"})
 
 
@@ -174,8 +175,7 @@ async def objects_of_runs(connection: AsyncConnection, runs: Sequence[UUID]) -> 
 async def rows_of_runs(connection: AsyncConnection, runs: Sequence[UUID]) -> dict[str, int]:
     """How many rows go with these runs."""
     row = await _ROWS_OF_RUNS.one(connection, runs=list(runs))
-    tables = ("run_events", "model_calls", "cost_corrections", "artifacts")
-    return {f"database.{table}": count for table, count in zip(tables, row, strict=True)}
+    return {f"database.{table}": count for table, count in zip(_WITH_RUN, row, strict=True)}
 
 
 async def count(connection: AsyncConnection, erasure: ErasureRow) -> dict[str, int]:

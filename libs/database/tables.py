@@ -27,6 +27,9 @@ from libs.database.columns import NEW_ID
 from libs.database.columns import count as _count
 from libs.database.columns import metadata as metadata
 from libs.database.columns import time as _time
+from libs.database.projection_tables import projection_reads as projection_reads
+from libs.database.projection_tables import projections as projections
+from libs.database.projection_tables import refusals as refusals
 from libs.database.record_tables import audit_heads as audit_heads
 from libs.database.record_tables import audit_log as audit_log
 from libs.database.record_tables import erasures as erasures
@@ -170,6 +173,7 @@ runs = Table(
         "(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))", name="runs_finished"
     ),
     # Only columns that no step changes are indexed, so that steps update in place (HOT).
+    Index("runs_created_at", "created_at"),
     Index("runs_agent", "tenant_id", "agent_id", "id"),
     Index("runs_created_by", "tenant_id", "created_by", "id"),
     Index("runs_unfinished", "tenant_id", "id", postgresql_where=text("finished_at IS NULL")),

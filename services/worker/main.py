@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import signal
 import sys
@@ -30,6 +31,7 @@ from libs.domain.errors import DependencyUnavailable
 from libs.domain.tool_specs import ToolSpec
 from libs.observability import logs, metrics
 from libs.settings.models import load_providers
+from libs.settings.traces import Destinations, load_destinations
 from libs.tools.addresses import EgressPolicy
 from libs.tools.egress import Egress
 from libs.tools.registry import build_tools
@@ -95,6 +97,7 @@ class Process:
             settings.model_attempts,
         )
         self.activities = StepActivities(self.bench, self.control)
+        self.destinations = load_destinations(settings)
 
     async def start(self, tasks: Background) -> None:
         """Make this process known, then keep it so. Waits for the database."""
@@ -211,7 +214,19 @@ async def _started(process: Process, background: Background, module: str) -> lis
     background.start(reconciler.work(), admissions.work(), eraser.work(), collector.work())
     if settings.worker_backlog_seconds is not None:
         background.start(Backlog(temporal_client, settings.worker_backlog_seconds).work())
+    if process.destinations is not None:
+        background.start(_traces(process, process.destinations))
     return _workers(process, client, module)
+
+
+def _traces(process: Process, destinations: Destinations) -> Coroutine[Any, Any, None]:
+    """The projection of runs to where their traces go."""
+    # protobuf and what it describes are loaded only where traces are sent
+    exporter = importlib.import_module("services.worker.exporting.exporter")
+    work: Coroutine[Any, Any, None] = exporter.Exporter(
+        process.database, process.objects, process.settings, destinations
+    ).work()
+    return work
 
 
 async def _connected(settings: WorkerSettings) -> Client:

@@ -13,6 +13,7 @@ from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.redis import RedisSettings
 from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
+from libs.settings.traces import TracesSettings
 
 
 class WorkerSettings(
@@ -23,6 +24,7 @@ class WorkerSettings(
     ModelSettings,
     SecretsSettings,
     LivenessSettings,
+    TracesSettings,
 ):
     """The execution plane."""
 

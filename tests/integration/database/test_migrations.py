@@ -69,6 +69,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         "opened_at, input_price, cached_input_price, output_price, amount, first) "
         f"VALUES ('{{t}}', '{RUN}', 1, 1, 1, '{RUN}', 'p', 'm', now(), 1, 1, 2, 0.5, true)",
     ),
+    "0009": (
+        "INSERT INTO refusals (tenant_id, run_id, kind, item, project, status, reason) "
+        f"VALUES ('{{t}}', '{RUN}', 'traces', '1-5', 'langfuse', 400, 'It does not accept the request.')",
+    ),
     "0005": (
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ('{t}', 'crm', 'k1', '\\x01', 'ada', 'ada')",
@@ -85,6 +89,7 @@ COUNTED: dict[str, dict[str, int]] = {
     "0007": {"erasures": 1},
     "0008": {"cost_corrections": 1},
     "0005": {"secrets": 1},
+    "0009": {"refusals": 1},
 }  # fmt: skip
 
 

@@ -29,7 +29,9 @@ WALLED = (
     "storage",
     "secrets",
     "cost_corrections", "erased_usage",
+    "projections", "refusals",
 )  # fmt: skip
+WITH_THEIR_RUN = ("run_events", "model_calls", "cost_corrections", "projections", "refusals")
 APPEND_ONLY = (
     "run_events", "agent_versions", "artifacts", "audit_log", "audit_heads", "cost_corrections", "erased_usage",
 )  # fmt: skip
@@ -80,6 +82,18 @@ async def furnish(home: Household) -> UUID:
             home.tenant_id,
             home.agent_id,
         )
+        await sql(
+            connection,
+            "INSERT INTO projections (tenant_id, run_id, name) VALUES ($1, $2, 'traces')",
+            home.tenant_id,
+            run,
+        )
+    await home.sql(
+        "INSERT INTO refusals (tenant_id, run_id, kind, item, project, reason) "
+        "VALUES ($1, $2, 'traces', '1-1', 'p', 'r')",
+        home.tenant_id,
+        run,
+    )
     await home.sql(
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ($1, 'crm', 'k1', 'sealed', 'ada', 'ada')",
@@ -281,8 +295,7 @@ async def test_nothing_is_deleted_that_no_open_erasure_covers(home: Household, n
     """Maintenance deletes all of two tenants, and what goes is what an erasure names."""
     await furnish(home)
     await furnish(neighbours)
-    with_others = ("run_events", "model_calls", "cost_corrections", "audit_heads", "erasures")
-    tables = [table for table in WALLED if table not in with_others]
+    tables = [table for table in WALLED if table not in ("audit_heads", "erasures", *WITH_THEIR_RUN)]
     ended = await home.run()
     await home.commit(ended, Change((fact(),), status="failed"))
     for table in tables:

@@ -1,0 +1,1 @@
+"""What observers are shown of runs, decoded by the official protobufs and compared with what really happened."""
