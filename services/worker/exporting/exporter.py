@@ -13,6 +13,7 @@ from libs.clients.object_store import ObjectStore
 from libs.database import projections, refusals
 from libs.database.engine import Database
 from libs.database.projections import Scope
+from libs.observability.metrics import PROJECTION_LAG
 from libs.settings.traces import NO_PROJECT, Destinations, TracesSettings
 from services.worker.exporting.destination import Receiver
 from services.worker.exporting.reading import Reader
@@ -21,7 +22,6 @@ from services.worker.rounds import come_round
 
 NEW_RUNS = 2000  # at a time
 LAG_SECONDS = 10.0
-LAG = metrics.Gauge("agent_runtime_projection_lag_seconds", "Age of the oldest event not projected yet", ["projection"])
 BEHIND = metrics.Gauge("agent_runtime_projection_behind_runs", "Runs with events not projected yet", ["projection"])
 
 
@@ -78,7 +78,7 @@ class Exporter:
         """How far behind the traces of all tenants are."""
         async with self._database.maintenance() as connection:
             lag = await projections.lag(connection, NAME)
-        LAG.labels(NAME).set(lag.seconds)
+        PROJECTION_LAG.labels(NAME).set(lag.seconds)
         BEHIND.labels(NAME).set(lag.runs)
 
     async def round(self, receiver: Receiver) -> int:
