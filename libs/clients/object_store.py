@@ -122,9 +122,13 @@ class ObjectStore:
 
     async def unfinished_uploads(self, prefix: str = "") -> list[Unfinished]:
         """Uploads in parts that were begun below a prefix and neither completed nor given up; at most 1000."""
+        # MinIO takes a prefix for a whole key and lists nothing; other stores do not look at it.
+        found = await self._uploads(prefix) or (await self._uploads("") if prefix else [])
+        return [each for each in found if each.key.startswith(prefix)]
+
+    async def _uploads(self, prefix: str) -> list[Unfinished]:
         answer: Any = await self._call(lambda s3: s3.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix))
-        found = [Unfinished(each["Key"], each["UploadId"], each["Initiated"]) for each in answer.get("Uploads", ())]
-        return [each for each in found if each.key.startswith(prefix)]  # not every store looks at the prefix
+        return [Unfinished(each["Key"], each["UploadId"], each["Initiated"]) for each in answer.get("Uploads", ())]
 
     async def give_up_upload(self, upload: Unfinished) -> None:
         """Drop the parts of an upload; one that is gone is no problem."""
