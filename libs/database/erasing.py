@@ -67,7 +67,8 @@ _ROWS_OF_RUNS = Statement(
            (SELECT count(*) FROM cost_corrections WHERE run_id = ANY (CAST(:runs AS uuid[]))),
            (SELECT count(*) FROM artifacts WHERE run_id = ANY (CAST(:runs AS uuid[]))),
            (SELECT count(*) FROM projections WHERE run_id = ANY (CAST(:runs AS uuid[]))),
-           (SELECT count(*) FROM refusals WHERE run_id = ANY (CAST(:runs AS uuid[])))
+           (SELECT count(*) FROM refusals WHERE run_id = ANY (CAST(:runs AS uuid[]))),
+           (SELECT count(*) FROM scores WHERE run_id = ANY (CAST(:runs AS uuid[])))
     """
 )
 _DELETE_RUNS = Statement(
@@ -92,6 +93,26 @@ _DELETE_KEYS = Statement(
         WHERE subject = CAST(:subject AS text) AND created_at <= CAST(:created AS timestamptz)
         LIMIT CAST(:limit AS int)
     ) RETURNING 1
+    """
+)
+# What the subject said of anybody's runs. What is deleted is named again by the policy: an open erasure covers it.
+_COUNT_SCORES = Statement(
+    """
+    SELECT count(*) FROM scores
+    WHERE created_by = CAST(:subject AS text) AND created_at <= CAST(:created AS timestamptz)
+    """
+)
+_SCORES = Statement(
+    """
+    SELECT run_id, id FROM scores
+    WHERE created_by = CAST(:subject AS text) AND created_at <= CAST(:created AS timestamptz)
+    LIMIT CAST(:limit AS int)
+    """
+)
+_DELETE_SCORES = Statement(
+    """
+    DELETE FROM scores WHERE tenant_id = CAST(:tenant AS uuid)
+        AND run_id = ANY (CAST(:runs AS uuid[])) AND id = ANY (CAST(:ids AS uuid[])) RETURNING 1
     """
 )
 _UNPROMOTE = Statement("UPDATE agents SET promoted_version = NULL WHERE promoted_version IS NOT NULL")
@@ -124,7 +145,7 @@ _NOTE_SWEEP = Statement(
     """
 )
 # What goes with its run or by a statement of its own, and what stays: the head of the audit log, the erasure itself.
-_WITH_RUN = ("run_events", "model_calls", "cost_corrections", "artifacts", "projections", "refusals")
+_WITH_RUN = ("run_events", "model_calls", "cost_corrections", "artifacts", "projections", "refusals", "scores")
 _APART = frozenset({"runs", *_WITH_RUN, "audit_log", "audit_heads", "erasures"})
 KEPT = frozenset({"audit_heads", "erasures"})
 
@@ -186,7 +207,8 @@ async def count(connection: AsyncConnection, erasure: ErasureRow) -> dict[str, i
     counts = {"database.runs": runs, "database.artifacts": files}
     if erasure.subject is not None:
         [keys] = await _KEYS.one(connection, subject=erasure.subject, created=erasure.created_at)
-        counts["database.idempotency_keys"] = keys
+        [scores] = await _COUNT_SCORES.one(connection, subject=erasure.subject, created=erasure.created_at)
+        counts |= {"database.idempotency_keys": keys, "database.scores": scores}
     return counts
 
 
@@ -219,6 +241,18 @@ async def delete_keys(connection: AsyncConnection, erasure: ErasureRow, limit: i
     """Kept answers to the subject; as the tenant."""
     rows = await _DELETE_KEYS.run(connection, subject=erasure.subject, created=erasure.created_at, limit=limit)
     return len(rows)
+
+
+async def scores_of(connection: AsyncConnection, erasure: ErasureRow, limit: int) -> list[tuple[UUID, UUID]]:
+    """(run, score) of what the subject said of runs, its own or others'."""
+    rows = await _SCORES.run(connection, subject=erasure.subject, created=erasure.created_at, limit=limit)
+    return [(row[0], row[1]) for row in rows]
+
+
+async def delete_scores(connection: AsyncConnection, tenant_id: UUID, scores: Sequence[tuple[UUID, UUID]]) -> int:
+    """As maintenance."""
+    runs, ids = [run for run, _ in scores], [id_ for _, id_ in scores]
+    return len(await _DELETE_SCORES.run(connection, tenant=tenant_id, runs=runs, ids=ids))
 
 
 async def unpromote(connection: AsyncConnection) -> None:

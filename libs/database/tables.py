@@ -34,6 +34,7 @@ from libs.database.record_tables import audit_heads as audit_heads
 from libs.database.record_tables import audit_log as audit_log
 from libs.database.record_tables import erasures as erasures
 from libs.database.record_tables import object_sweeps as object_sweeps
+from libs.database.score_tables import scores as scores
 from libs.database.usage_tables import cost_corrections as cost_corrections
 from libs.database.usage_tables import erased_usage as erased_usage
 from libs.database.usage_tables import model_prices as model_prices

@@ -20,6 +20,7 @@ from services.api.routes import (
     plans,
     prices,
     runs,
+    scores,
     secrets,
     service_accounts,
     system,
@@ -33,7 +34,8 @@ DESCRIPTION = """Runs AI agents as durable jobs. Every request but `GET /v1/vers
 Errors are `application/problem+json` with a stable `code`. A body may have 1 MiB, an artifact 32 MiB."""
 # Routes are tried in order, so what is asked most stands first.
 ROUTERS = (
-    events.router, runs.router, agents.router, artifacts.router, tenants.router, users.router, plans.router,
+    events.router, runs.router, scores.router, agents.router, artifacts.router, tenants.router, users.router,
+    plans.router,
     prices.router,
     audit.router, erasures.router, secrets.router, service_accounts.router, system.router,
 )  # fmt: skip

@@ -15,10 +15,13 @@ from services.cli.following import explain_event, follow
 from services.cli.inputs import labels
 from services.cli.output import AsJson, console, print_facts, print_json, print_table, value_text
 from services.cli.running import RunId, start_run
+from services.cli.scores import list_scores, score_run
 
 runs = typer.Typer(no_args_is_help=True, help="Start, follow, look at and control runs.")
 runs.command("start")(start_run)
 runs.command("explain")(explain_run)
+runs.command("score")(score_run)
+runs.command("scores")(list_scores)
 runs.command("delete")(delete_run)
 
 Reason = Annotated[str | None, typer.Option("--reason", help="Kept with the event.")]

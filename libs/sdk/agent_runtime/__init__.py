@@ -2,6 +2,7 @@
 
 from agent_runtime.audit_chain import AuditHead, Finding, Verification, verify_chain
 from agent_runtime.client import AsyncClient, Client
+from agent_runtime.explanations import Explanation, RunAction, RunNow
 from agent_runtime.failures import (
     AgentArchived,
     AgentRuntimeFailure,
@@ -41,14 +42,11 @@ from agent_runtime.models import (
     Delta,
     Erasure,
     Event,
-    Explanation,
     InvitedUser,
     Limits,
     Price,
     Run,
-    RunAction,
     RunFailure,
-    RunNow,
     Secret,
     ServiceAccount,
     ServiceAccountSecret,
@@ -58,6 +56,7 @@ from agent_runtime.models import (
     User,
 )
 from agent_runtime.retry import NEVER, Retry
+from agent_runtime.scores import Score
 
 __all__ = [
     "NEVER",
@@ -101,6 +100,7 @@ __all__ = [
     "RunFailure",
     "RunFinished",
     "RunNow",
+    "Score",
     "Secret",
     "SecretsNotConfigured",
     "ServerFailed",

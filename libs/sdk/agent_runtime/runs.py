@@ -10,11 +10,13 @@ from typing import Any
 
 from agent_runtime.binding import AsyncCall, AsyncItems, AsyncNoun, Call, Items, Noun
 from agent_runtime.delivery import ask, walk
+from agent_runtime.explanations import explain_run
 from agent_runtime.failures import WaitExpired
 from agent_runtime.following import follow_run
 from agent_runtime.messages import Request, get, post, present, send
-from agent_runtime.models import Artifact, Erasure, Event, Explanation, Limits, Run
+from agent_runtime.models import Artifact, Erasure, Event, Limits, Run
 from agent_runtime.retry import Retry
+from agent_runtime.scores import list_scores, score_run
 from agent_runtime.steps import Conversation, Flow, Plan, Wait
 
 LONG_POLL = 30  # seconds of one ?wait=; the API takes up to 60
@@ -49,14 +51,6 @@ def get_run(run_id: str, *, wait: float = 0) -> Plan[Run]:
     Raises `NotFound`.
     """
     return ask(_poll(run_id, wait), Run.received)
-
-
-def explain_run(run_id: str) -> Plan[Explanation]:
-    """Why a run stands where it stands: what it does or waits for and since when, what was retried, what to do now.
-
-    It is answered also while no worker is alive or Temporal is down. Raises `NotFound`.
-    """
-    return ask(get("runs", run_id, "explain"), Explanation.received)
 
 
 def list_runs(
@@ -187,6 +181,8 @@ class Runs(Noun):
     events = Items(list_events)
     follow = Items(follow_run)
     artifacts = Items(list_run_artifacts)
+    score = Call(score_run)
+    scores = Items(list_scores)
     wait = Call(wait_for_run)
     run = Call(run_to_end)
 
@@ -205,5 +201,7 @@ class AsyncRuns(AsyncNoun):
     events = AsyncItems(list_events)
     follow = AsyncItems(follow_run)
     artifacts = AsyncItems(list_run_artifacts)
+    score = AsyncCall(score_run)
+    scores = AsyncItems(list_scores)
     wait = AsyncCall(wait_for_run)
     run = AsyncCall(run_to_end)

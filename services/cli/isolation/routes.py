@@ -121,6 +121,8 @@ ROUTES: dict[str, Route] = {
     "POST /v1/runs/{run_id}/pause": Route(RUN, body=lambda values: {"reason": "attack"}),
     "POST /v1/runs/{run_id}/resume": Route(RUN, body=lambda values: {"reason": "attack"}),
     "POST /v1/runs/{run_id}/cancel": Route(RUN, body=lambda values: {"reason": "attack"}),
+    "GET /v1/runs/{run_id}/scores": Route(RUN),
+    "POST /v1/runs/{run_id}/scores": Route(RUN, body=lambda values: {"name": "attack", "value": 1}),
     "DELETE /v1/runs/{run_id}": Route(RUN),
     "GET /v1/secrets": Route(),
     "PUT /v1/secrets/{name}": Route(

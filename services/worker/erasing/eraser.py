@@ -102,6 +102,7 @@ class Eraser:
         await self._erase_uploads(erasure)
         if erasure.kind == "subject":
             await self._erase_answers(erasure)
+            await self._erase_scores(erasure)
         if erasure.kind == "tenant":
             await self._erase_tenant(erasure)
         left = await self._count(erasure)
@@ -190,6 +191,19 @@ class Eraser:
             if not deleted:
                 return
             await self._note_removed(erasure, {"database.idempotency_keys": deleted})
+
+    async def _erase_scores(self, erasure: ErasureRow) -> None:
+        """Of anybody's runs: what a user said of them is the user's data."""
+        while True:
+            async with self._database.tenant(erasure.tenant_id) as connection:
+                found = await erasing.scores_of(connection, erasure, ENTRIES)
+            if not found:
+                return
+            async with self._database.maintenance() as connection:
+                deleted = await erasing.delete_scores(connection, erasure.tenant_id, found)
+                if not deleted:
+                    raise Waits("scores that cannot be deleted")
+                await erasures.note_removed(connection, erasure, {"database.scores": deleted}, LEASE_SECONDS)
 
     async def _erase_tenant(self, erasure: ErasureRow) -> None:
         """Everything else of a tenant, its audit log and at last its own row; the head of the log stays."""

@@ -223,6 +223,10 @@ CASES: dict[str, Case] = {
         "POST", lambda ground: f"/v1/erasures/{ground.new_erasure()}/check", own=202, elsewhere=404, admin=404
     ),
     "list_run_events": Case("GET", of_run("/events"), elsewhere=404, colleague=404),
+    "score_run": Case(
+        "POST", of_run("/scores"), {"name": "accuracy", "value": 0.5}, own=201, elsewhere=404, colleague=404
+    ),
+    "list_scores": Case("GET", of_run("/scores"), elsewhere=404, colleague=404),
     "create_artifact": Case("POST", "/v1/artifacts", own=201, params={"name": "a.txt"}),
     "list_artifacts": Case("GET", "/v1/artifacts"),
     "list_run_artifacts": Case("GET", of_run("/artifacts"), elsewhere=404, colleague=404),

@@ -163,17 +163,25 @@ async def test_of_a_subject_everything_goes_that_was_there_and_nothing_of_others
         "VALUES ($1, 'bob', 'o', 'k', 'd', 'content'), ($1, 'ada', 'o', 'k', 'd', 'content')",
         home.tenant_id,
     )
+    for run, by in ((mine, "ada"), (theirs, "bob"), (theirs, "ada")):
+        await home.sql(
+            "INSERT INTO scores (tenant_id, run_id, name, truth, created_by) VALUES ($1, $2, 'good', true, $3)",
+            home.tenant_id,
+            run,
+            by,
+        )
     erasure = await place.ask(home, "subject", subject="bob")
     later = await home.run(by="bob")
     erasure = await place.finish(erasure)
     assert {row[0] for row in await home.sql("SELECT id FROM runs")} == {theirs, later}
     assert (await home.sql("SELECT subject FROM idempotency_keys")) == [("ada",)]
+    assert await home.sql("SELECT run_id, created_by FROM scores") == [(theirs, "ada")]
     keys = await place.keys_of(home)
     assert kept in keys
     assert not [key for key in keys if str(mine) in key]
     removed = json.loads(erasure.removed)
     assert (removed["database.runs"], removed["database.artifacts"]) == (2, 2)
-    assert removed["database.idempotency_keys"] == 1
+    assert (removed["database.idempotency_keys"], removed["database.scores"]) == (1, 2)
     assert not await home.sql("SELECT 1 FROM runs WHERE id = $1", live)
 
 

@@ -73,6 +73,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         "INSERT INTO refusals (tenant_id, run_id, kind, item, project, status, reason) "
         f"VALUES ('{{t}}', '{RUN}', 'traces', '1-5', 'langfuse', 400, 'It does not accept the request.')",
     ),
+    "0010": (
+        "INSERT INTO scores (tenant_id, run_id, name, truth, created_by) "
+        f"VALUES ('{{t}}', '{RUN}', 'accuracy', true, 'ada')",
+    ),
     "0005": (
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ('{t}', 'crm', 'k1', '\\x01', 'ada', 'ada')",
@@ -88,6 +92,7 @@ COUNTED: dict[str, dict[str, int]] = {
     "0006": {"audit_log": 2},
     "0007": {"erasures": 1},
     "0008": {"cost_corrections": 1},
+    "0010": {"scores": 1},
     "0005": {"secrets": 1},
     "0009": {"refusals": 1},
 }  # fmt: skip

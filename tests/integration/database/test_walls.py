@@ -30,6 +30,7 @@ WALLED = (
     "secrets",
     "cost_corrections", "erased_usage",
     "projections", "refusals",
+    "scores",
 )  # fmt: skip
 WITH_THEIR_RUN = ("run_events", "model_calls", "cost_corrections", "projections", "refusals")
 APPEND_ONLY = (
@@ -82,18 +83,16 @@ async def furnish(home: Household) -> UUID:
             home.tenant_id,
             home.agent_id,
         )
-        await sql(
-            connection,
-            "INSERT INTO projections (tenant_id, run_id, name) VALUES ($1, $2, 'traces')",
-            home.tenant_id,
-            run,
-        )
+        traced = "INSERT INTO projections (tenant_id, run_id, name) VALUES ($1, $2, 'traces')"
+        await sql(connection, traced, home.tenant_id, run)
     await home.sql(
         "INSERT INTO refusals (tenant_id, run_id, kind, item, project, reason) "
         "VALUES ($1, $2, 'traces', '1-1', 'p', 'r')",
         home.tenant_id,
         run,
     )
+    score = "INSERT INTO scores (tenant_id, run_id, name, number, created_by) VALUES ($1, $2, 'accuracy', 1, 'ada')"
+    await home.sql(score, home.tenant_id, run)
     await home.sql(
         "INSERT INTO secrets (tenant_id, name, key_id, sealed, created_by, updated_by) "
         "VALUES ($1, 'crm', 'k1', 'sealed', 'ada', 'ada')",
