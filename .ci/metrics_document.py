@@ -37,6 +37,7 @@ def table() -> str:
         ("libs.observability.metrics", "both"),
         ("services.api.main", "api"),
         ("services.worker.main", "worker"),
+        ("services.worker.exporting.exporter", "worker"),  # which a worker loads only where traces are sent
     ):
         importlib.import_module(module)
         for name in declared():

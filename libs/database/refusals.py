@@ -60,7 +60,7 @@ _REMOVE = Statement(
 _PAGE = Statement(
     f"""
     SELECT {_COLUMNS} FROM refusals
-    WHERE kind = CAST(:kind AS text) AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))
+    WHERE CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)
     ORDER BY id DESC LIMIT CAST(:limit AS int)
     """  # noqa: S608 - put together from constants of this module
 )
@@ -68,7 +68,7 @@ _PAGE = Statement(
 _ASK = Statement(
     """
     UPDATE refusals SET retry_at = COALESCE(retry_at, clock_timestamp())
-    WHERE kind = CAST(:kind AS text) AND (CAST(:run AS uuid) IS NULL OR run_id = CAST(:run AS uuid)) RETURNING 1
+    WHERE CAST(:run AS uuid) IS NULL OR run_id = CAST(:run AS uuid) RETURNING 1
     """
 )
 _CLAIM = Statement(
@@ -114,14 +114,14 @@ async def remove(connection: AsyncConnection, run_id: UUID, kind: str, item: str
     await _REMOVE.run(connection, run=run_id, kind=kind, item=item)
 
 
-async def page(connection: AsyncConnection, kind: str, before: UUID | None, limit: int) -> list[Refusal]:
+async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> list[Refusal]:
     """Newest first; as the tenant."""
-    return [Refusal._make(row) for row in await _PAGE.run(connection, kind=kind, before=before, limit=limit)]
+    return [Refusal._make(row) for row in await _PAGE.run(connection, before=before, limit=limit)]
 
 
-async def ask(connection: AsyncConnection, kind: str, run_id: UUID | None) -> int:
+async def ask(connection: AsyncConnection, run_id: UUID | None) -> int:
     """Have what was refused tried again, all of it or of one run; how many there are. As the tenant."""
-    return len(await _ASK.run(connection, kind=kind, run=run_id))
+    return len(await _ASK.run(connection, run=run_id))
 
 
 async def claim(connection: AsyncConnection, kind: str, scope: Scope, *, most: int, lease: float) -> list[Retry]:

@@ -25,6 +25,7 @@ from services.api.routes import (
     service_accounts,
     system,
     tenants,
+    traces,
     users,
 )
 from services.api.services import LifespanState
@@ -37,7 +38,7 @@ ROUTERS = (
     events.router, runs.router, scores.router, agents.router, artifacts.router, tenants.router, users.router,
     plans.router,
     prices.router,
-    audit.router, erasures.router, secrets.router, service_accounts.router, system.router,
+    audit.router, erasures.router, secrets.router, service_accounts.router, traces.router, system.router,
 )  # fmt: skip
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]

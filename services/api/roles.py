@@ -53,6 +53,8 @@ ROLES: dict[str, frozenset[str]] = {
     "put_secret": OPERATORS,
     "list_secrets": OPERATORS,
     "delete_secret": OPERATORS,
+    "list_refused_traces": OPERATORS,
+    "retry_refused_traces": OPERATORS,
     "create_run": MEMBERS,
     "list_runs": MEMBERS,
     "get_run": MEMBERS,

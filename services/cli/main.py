@@ -25,6 +25,7 @@ from services.cli.runs import runs
 from services.cli.secrets import secrets
 from services.cli.service_accounts import service_accounts
 from services.cli.tenants import tenants
+from services.cli.traces import traces
 from services.cli.users import users
 
 STATE_DIR = "AGENT_RUNTIME_STATE_DIR"
@@ -112,6 +113,7 @@ for group, name in (
     (service_accounts, "service-accounts"),
     (plans, "plans"),
     (prices, "prices"),
+    (traces, "traces"),
 ):
     app.add_typer(group, name=name)
 login.register(app)

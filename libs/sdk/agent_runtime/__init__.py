@@ -57,6 +57,7 @@ from agent_runtime.models import (
 )
 from agent_runtime.retry import NEVER, Retry
 from agent_runtime.scores import Score
+from agent_runtime.traces import Refusal, RetriesAsked
 
 __all__ = [
     "NEVER",
@@ -94,6 +95,8 @@ __all__ = [
     "PayloadTooLarge",
     "Price",
     "QuotaExceeded",
+    "Refusal",
+    "RetriesAsked",
     "Retry",
     "Run",
     "RunAction",

@@ -27,6 +27,7 @@ from agent_runtime.secrets import AsyncSecrets, Secrets
 from agent_runtime.service_accounts import AsyncServiceAccounts, ServiceAccounts
 from agent_runtime.steps import Plan
 from agent_runtime.tenants import AsyncTenants, Tenants
+from agent_runtime.traces import AsyncTraces, Traces
 from agent_runtime.users import AsyncUsers, Users
 
 TIMEOUT = 30.0  # seconds
@@ -102,6 +103,7 @@ class Client(Noun):
         self.artifacts = Artifacts(driver, self._retry)
         self.audit = Audit(driver, self._retry)
         self.erasures = Erasures(driver, self._retry)
+        self.traces = Traces(driver, self._retry)
         self.secrets = Secrets(driver, self._retry)
 
     def close(self) -> None:
@@ -142,6 +144,7 @@ class AsyncClient(AsyncNoun):
         self.artifacts = AsyncArtifacts(driver, self._retry)
         self.audit = AsyncAudit(driver, self._retry)
         self.erasures = AsyncErasures(driver, self._retry)
+        self.traces = AsyncTraces(driver, self._retry)
         self.secrets = AsyncSecrets(driver, self._retry)
 
     async def close(self) -> None:

@@ -222,6 +222,8 @@ CASES: dict[str, Case] = {
     "check_erasure": Case(
         "POST", lambda ground: f"/v1/erasures/{ground.new_erasure()}/check", own=202, elsewhere=404, admin=404
     ),
+    "list_refused_traces": Case("GET", "/v1/traces/refused"),
+    "retry_refused_traces": Case("POST", "/v1/traces/refused/retry", own=202, body={}),
     "list_run_events": Case("GET", of_run("/events"), elsewhere=404, colleague=404),
     "score_run": Case(
         "POST", of_run("/scores"), {"name": "accuracy", "value": 0.5}, own=201, elsewhere=404, colleague=404

@@ -39,6 +39,7 @@ def test_both_clients_have_the_same_calls() -> None:
         "artifacts",
         "audit",
         "erasures",
+        "traces",
         "secrets",
     ]
     for noun in nouns:

@@ -1,0 +1,285 @@
+"""Positions of runs: none is missed, each is taken by one, and what was shown is shown again where it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.clients.object_store import ObjectStore
+from libs.database import projections, refusals, runs
+from libs.database.engine import SESSION, Database
+from libs.database.projections import OVERLAP_SECONDS, Position, Scope
+from libs.database.steps import Change
+from libs.domain.events import END, NewEvent
+from libs.settings.object_store import ObjectStoreSettings
+from libs.settings.traces import TracesSettings, load_destinations
+from services.worker.exporting.destination import Receiver
+from services.worker.exporting.exporter import Exporter
+from services.worker.exporting.sending import NAME
+from tests.conformance.observability.receiver import Fault, ReceiverOfTraces, receiver_of_traces
+from tests.fixtures.stack import TestServers
+from tests.integration.database.rows import Household, closed, opened, sql
+
+
+async def discovered(home: Household, name: str) -> int:
+    async with home.database.maintenance() as connection:
+        await projections.begin(connection, name)
+        return await projections.discover(connection, name, Scope([home.tenant_id], []), most=100, every=0)
+
+
+async def claimed(home: Household, name: str, lease: float = 60) -> list[Position]:
+    async with home.database.maintenance() as connection:
+        return await projections.claim(connection, name, Scope([home.tenant_id], []), most=100, lease=lease)
+
+
+async def advanced(home: Household, name: str, position: Position, seq: int, *, finished: bool = False) -> bool:
+    async with home.database.tenant(home.tenant_id) as connection:
+        return await projections.advance(connection, name, position, seq, finished=finished, pause=0)
+
+
+# Finding
+
+
+def test_what_is_read_again_is_longer_than_any_transaction() -> None:
+    assert SESSION["transaction_timeout"].removesuffix("s").isdigit()
+    assert int(SESSION["transaction_timeout"].removesuffix("s")) < OVERLAP_SECONDS
+
+
+async def test_a_run_that_is_committed_late_is_not_missed(home: Household) -> None:
+    """Its time is before the last look, since its transaction had begun before it."""
+    name = f"p-{uuid4()}"
+    assert await discovered(home, name) == 0
+    async with home.database.tenant(home.tenant_id) as connection:
+        late = (await runs.add(connection, home.new_run())).id
+        await home.run()
+        assert await discovered(home, name) == 1
+        async with home.database.maintenance() as other:
+            [[before]] = await sql(other, "SELECT read_to > clock_timestamp() - interval '5 s' FROM projection_reads "
+                                          "WHERE name = $1", name)  # fmt: skip
+        assert before
+    assert await discovered(home, name) == 1
+    assert await discovered(home, name) == 0
+    assert late in {position.run_id for position in await claimed(home, name)}
+
+
+async def test_what_was_made_before_the_first_look_is_not_projected(home: Household) -> None:
+    run = await home.run()
+    await home.sql("UPDATE runs SET created_at = created_at - interval '1 day' WHERE id = $1", run)
+    assert await discovered(home, f"p-{uuid4()}") == 0
+
+
+async def test_more_runs_than_one_look_takes_are_found_by_the_next(home: Household) -> None:
+    name = f"p-{uuid4()}"
+    await discovered(home, name)
+    made = {await home.run() for _ in range(5)}
+    scope = Scope([home.tenant_id], [])
+    found = []
+    for _ in range(3):
+        async with home.database.maintenance() as connection:
+            found.append(await projections.discover(connection, name, scope, most=2, every=0))
+    assert found == [2, 2, 1]
+    assert {position.run_id for position in await claimed(home, name)} == made
+
+
+# Taking
+
+
+async def test_a_run_is_taken_by_one_and_moved_by_who_took_it_last(home: Household) -> None:
+    name = f"p-{uuid4()}"
+    run = await home.run()
+    await discovered(home, name)
+    [first] = await claimed(home, name, lease=0)
+    [second] = await claimed(home, name)
+    assert await claimed(home, name) == []
+    assert not await advanced(home, name, first, 1)
+    assert await advanced(home, name, second, 1)
+    assert await claimed(home, name) == []  # it has nothing new
+    await home.signal(run, "cancel")
+    [third] = await claimed(home, name)
+    assert (third.run_id, third.seq) == (run, 1)
+    assert await advanced(home, name, third, 3, finished=True)
+    assert await claimed(home, name) == []
+
+
+async def test_a_call_whose_usage_comes_late_is_told_again(home: Household) -> None:
+    name = f"p-{uuid4()}"
+    run = await home.run()
+    await home.commit(run, Change((NewEvent("model.started", {}),), opened=opened()))
+    lost = Change((NewEvent("run.failed", {}, END),), status="failed", closed=closed(9, 9, state="estimated"))
+    await home.commit(run, lost)
+    await discovered(home, name)
+    [position] = await claimed(home, name)
+    await advanced(home, name, position, 3, finished=True)
+    await home.settle(run, closed(9, 10))
+    [again] = await claimed(home, name)
+    assert again.corrected
+    async with home.database.tenant(home.tenant_id) as connection:
+        assert await projections.repeat(connection, name, again, 0)
+    assert await advanced(home, name, again, 3, finished=True)
+    assert await claimed(home, name) == []
+
+
+async def test_how_far_behind_it_is(home: Household) -> None:
+    name = f"p-{uuid4()}"
+    async with home.database.maintenance() as connection:
+        await projections.begin(connection, name)
+        assert await projections.lag(connection, name) == (0, 0.0)
+    await home.run()
+    await discovered(home, name)
+    async with home.database.maintenance() as connection:
+        behind = await projections.lag(connection, name)
+    assert behind.runs == 1
+    assert 0 < behind.seconds < 60
+
+
+# Sending, with a receiver
+
+
+class Killed(BaseException):
+    """Nothing handles it."""
+
+
+class Exporting:
+    """An exporter that does what a test says, for one tenant."""
+
+    def __init__(self, home: Household, servers: TestServers, url: str) -> None:
+        self.home = home
+        values = {name.lower(): value for name, value in servers.environment.items()}
+        own = {"langfuse_host": url, "langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
+        settings = TracesSettings.model_validate(own | {"traces_pause_seconds": 0.001, "traces_timeout_seconds": 0.5})
+        destinations = load_destinations(settings)
+        assert destinations is not None
+        objects = ObjectStore(ObjectStoreSettings.model_validate(values))
+        self.exporter = Exporter(home.database, objects, settings, destinations)
+
+    @property
+    def receiver(self) -> Receiver:
+        """Of the home's runs alone; whatever pause it makes is over."""
+        [receiver] = self.exporter.receivers
+        receiver.scope = Scope([self.home.tenant_id], [])
+        receiver._open_at = 0
+        return receiver
+
+    async def look(self) -> int:
+        async with self.home.database.maintenance() as connection:
+            await projections.begin(connection, NAME)
+            await projections.discover(connection, NAME, Scope([self.home.tenant_id], []), most=100, every=0)
+        await self.home.sql("UPDATE projections SET next_at = clock_timestamp() WHERE name = $1", NAME)
+        return await self.exporter.round(self.receiver)
+
+
+@pytest.fixture
+async def receiving(home: Household, servers: TestServers) -> AsyncIterator[tuple[Exporting, ReceiverOfTraces]]:
+    with receiver_of_traces() as (receiver, url):
+        exporting = Exporting(home, servers, url)
+        yield exporting, receiver
+        await exporting.exporter.close()
+
+
+async def answered(home: Household) -> UUID:
+    """A run of one answer, not ended."""
+    run = await home.run()
+    asked = {"turn": 1, "attempt": 1, "worker": "w", "provider": "local", "model": "smol"}
+    answer = {"content": "Hi", "tool_calls": [], "finish_reason": "stop", "usage": {}, **asked}
+    await home.commit(run, Change((NewEvent("model.started", asked),), opened=opened()))
+    await home.commit(run, Change((NewEvent("model.completed", answer),), turn=1, closed=closed(3, 4)))
+    return run
+
+
+async def end(home: Household, run: UUID) -> None:
+    await home.commit(run, Change((NewEvent("run.completed", {"output": "Hi"}, END),), status="completed"))
+
+
+async def test_the_root_comes_early_and_again_when_it_is_complete(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home)
+    await exporting.look()
+    assert [span.kind for span in receiver.seen] == ["agent", "generation"]
+    assert not receiver.complete(str(run))
+    assert await exporting.look() == 0
+    await end(home, run)
+    await exporting.look()
+    assert [span.kind for span in receiver.seen] == ["agent", "generation", "agent"]
+    assert receiver.complete(str(run))
+
+
+async def test_who_dies_before_it_noted_what_it_sent_sends_the_same_again(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home)
+    await end(home, run)
+
+    async def die(*_: object, **__: object) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(projections, "advance", die)
+        with pytest.raises(Killed):
+            await exporting.look()
+    await exporting.look()
+    trace = receiver.trace(str(run))
+    assert [len(copies) for copies in trace.values()] == [2, 2]
+    assert all(len({span.raw for span in copies}) == 1 for copies in trace.values())
+
+
+async def test_what_is_refused_is_kept_told_and_sent_again_on_demand(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home)
+    await end(home, run)
+    receiver.fault = lambda spans: Fault(status=400)
+    await exporting.look()
+    assert await exporting.look() == 0  # it is not tried again by itself
+    async with home.database.tenant(home.tenant_id) as connection:
+        [refused] = await refusals.page(connection, None, 10)
+        assert (refused.run_id, refused.item, refused.status) == (run, "1-4", 400)
+        assert "Hi" not in refused.reason
+        assert await refusals.ask(connection, run) == 1
+    await exporting.look()
+    async with home.database.tenant(home.tenant_id) as connection:
+        [refused] = await refusals.page(connection, None, 10)
+        assert (refused.attempts, refused.retry_at) == (2, None)
+        assert await refusals.ask(connection, run) == 1
+    receiver.fault = lambda spans: None
+    await exporting.look()
+    assert receiver.complete(str(run))
+    async with home.database.tenant(home.tenant_id) as connection:
+        assert await refusals.page(connection, None, 10) == []
+
+
+async def test_one_that_is_away_is_asked_again_later(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home)
+    await end(home, run)
+    receiver.fault = lambda spans: Fault(status=429, retry_after="7")
+    await exporting.look()
+    [position] = await home.sql("SELECT seq, next_at > clock_timestamp() + interval '5 s' FROM projections "
+                                "WHERE run_id = $1", run)  # fmt: skip
+    assert tuple(position) == (0, True)
+    receiver.fault = lambda spans: None
+    await exporting.look()
+    assert receiver.complete(str(run))
+
+
+async def test_a_run_of_a_tenant_that_moved_goes_to_no_other_project(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces], database: Database
+) -> None:
+    """Who uses which project is read anew now and then; what counts is what is said of the run's own tenant."""
+    exporting, receiver = receiving
+    run = await answered(home)
+    [[slug]] = await home.sql("SELECT slug FROM tenants")
+    tenancy = {slug: {"project": "none"}}
+    said = exporting.exporter._destinations
+    exporting.exporter._sending._destinations = type(said).model_validate({**dict(said), "tenants": tenancy})
+    await exporting.look()
+    assert receiver.seen == []
+    [[finished]] = await home.sql("SELECT finished FROM projections WHERE run_id = $1", run)
+    assert finished
