@@ -8,7 +8,7 @@ import typer
 from agent_runtime import Client, Delta, Event, Run
 
 from services.cli.exits import INTERRUPTED, RUN_FAILED
-from services.cli.output import console, error_console, print_json, safe, value_text
+from services.cli.output import console, cost_text, error_console, print_json, safe, value_text
 
 PREVIEW = 160  # characters of arguments and results
 
@@ -48,7 +48,7 @@ def show_end(run: Run) -> None:
     took = (
         f" · {(run.finished_at - run.created_at).total_seconds():.1f} s" if run.finished_at and run.created_at else ""
     )
-    cost = f"{usage.cost_usd} USD{' (estimated)' if usage.estimated else ''}"
+    cost = cost_text(usage)
     tokens = f"{usage.input_tokens} + {usage.output_tokens} tokens"
     style = "green" if run.succeeded else "red"
     out.print(f"\n{run.status} · {run.steps} steps · {tokens} · {cost}{took}", style=style)

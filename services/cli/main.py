@@ -26,6 +26,7 @@ from services.cli.secrets import secrets
 from services.cli.service_accounts import service_accounts
 from services.cli.tenants import tenants
 from services.cli.traces import traces
+from services.cli.usage import show_usage
 from services.cli.users import users
 
 STATE_DIR = "AGENT_RUNTIME_STATE_DIR"
@@ -117,6 +118,7 @@ for group, name in (
 ):
     app.add_typer(group, name=name)
 login.register(app)
+app.command("usage")(show_usage)
 app.command("isolation-check")(check_isolation)
 stack.register(app)
 app.command("env", rich_help_panel="docker compose")(env)

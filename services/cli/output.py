@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from agent_runtime import Usage
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -77,6 +78,12 @@ def cell(value: object) -> str:
     if isinstance(value, dict):
         return safe(", ".join(f"{name}={item}" for name, item in value.items()))
     return "" if value is None else safe(value)
+
+
+def cost_text(usage: Usage) -> str:
+    """What a run cost, and how far that is sure."""
+    unpriced = f" + {usage.unpriced_calls} calls without a price" if usage.unpriced_calls else ""
+    return f"{usage.cost_usd} USD{' (estimated)' if usage.estimated else ''}{unpriced}"
 
 
 def value_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from services.cli.erasures import delete_run
 from services.cli.explaining import explain_run
 from services.cli.following import explain_event, follow
 from services.cli.inputs import labels
-from services.cli.output import AsJson, console, print_facts, print_json, print_table, value_text
+from services.cli.output import AsJson, console, cost_text, print_facts, print_json, print_table, value_text
 from services.cli.running import RunId, start_run
 from services.cli.scores import list_scores, score_run
 
@@ -122,7 +122,7 @@ def show_run_of(run: Run, as_json: bool) -> None:
             ("finished", run.finished_at),
             ("steps", run.steps),
             ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
-            ("cost", f"{usage.cost_usd} USD{' (estimated)' if usage.estimated else ''}"),
+            ("cost", cost_text(usage)),
         ]
     )
     if run.output is not None:

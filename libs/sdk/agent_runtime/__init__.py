@@ -44,7 +44,6 @@ from agent_runtime.models import (
     Event,
     InvitedUser,
     Limits,
-    Price,
     Run,
     RunFailure,
     Secret,
@@ -58,6 +57,7 @@ from agent_runtime.models import (
 from agent_runtime.retry import NEVER, Retry
 from agent_runtime.scores import Score
 from agent_runtime.traces import Refusal, RetriesAsked
+from agent_runtime.usage_models import Price, UsageGroup, UsagePart, UsageReport, UsageSums
 
 __all__ = [
     "NEVER",
@@ -118,6 +118,10 @@ __all__ = [
     "Unauthenticated",
     "Unusable",
     "Usage",
+    "UsageGroup",
+    "UsagePart",
+    "UsageReport",
+    "UsageSums",
     "User",
     "Verification",
     "WaitExpired",

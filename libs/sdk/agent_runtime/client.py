@@ -28,6 +28,7 @@ from agent_runtime.service_accounts import AsyncServiceAccounts, ServiceAccounts
 from agent_runtime.steps import Plan
 from agent_runtime.tenants import AsyncTenants, Tenants
 from agent_runtime.traces import AsyncTraces, Traces
+from agent_runtime.usage import AsyncUsages, Usages
 from agent_runtime.users import AsyncUsers, Users
 
 TIMEOUT = 30.0  # seconds
@@ -105,6 +106,7 @@ class Client(Noun):
         self.erasures = Erasures(driver, self._retry)
         self.traces = Traces(driver, self._retry)
         self.secrets = Secrets(driver, self._retry)
+        self.usage = Usages(driver, self._retry)
 
     def close(self) -> None:
         """Close the connections."""
@@ -146,6 +148,7 @@ class AsyncClient(AsyncNoun):
         self.erasures = AsyncErasures(driver, self._retry)
         self.traces = AsyncTraces(driver, self._retry)
         self.secrets = AsyncSecrets(driver, self._retry)
+        self.usage = AsyncUsages(driver, self._retry)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -114,20 +114,6 @@ class TenantPlan(Document):
     updated_at: datetime | None = None
 
 
-class Price(Document):
-    """What a model costs from a moment on, USD per million tokens; `model` "*" stands for the provider's others."""
-
-    id: str
-    provider: str
-    model: str
-    input_price: Decimal
-    cached_input_price: Decimal
-    output_price: Decimal
-    valid_from: datetime
-    created_at: datetime | None = None
-    created_by: str | None = None
-
-
 class Tenant(Document):
     """`status` is `active`, `suspended` or `deleting`, `plan` the slug of its plan."""
 
@@ -184,7 +170,10 @@ class Limits(TypedDict, total=False):
 
 
 class Usage(Document):
-    """Tokens, and their cost in US dollars; `estimated` when a part was never reported by the provider."""
+    """Tokens, and their cost in US dollars; `estimated` when a part was never reported by the provider.
+
+    `unpriced_calls` are model calls that had no price: they count as 0 dollars.
+    """
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
@@ -192,6 +181,7 @@ class Usage(Document):
     reasoning_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     estimated: bool = False
+    unpriced_calls: int = 0
 
 
 class RunFailure(Document):

@@ -8,8 +8,8 @@ from decimal import Decimal
 from agent_runtime.binding import AsyncCall, AsyncItems, AsyncNoun, Call, Items, Noun
 from agent_runtime.delivery import ask, walk
 from agent_runtime.messages import get, post, present, text_of
-from agent_runtime.models import Price
 from agent_runtime.steps import Flow, Plan
+from agent_runtime.usage_models import Price
 
 
 def list_prices(*, provider: str | None = None, page_size: int = 50) -> Flow[Price]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from uuid import UUID
 
@@ -10,21 +9,27 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from libs.database.runs import RunFilter
-from libs.domain.errors import InvalidRequest
-from libs.domain.texts import dump
 from services.api.answers import json_response
 from services.api.dependencies import AnyCall, Cursor, KeyedCall, Limit
 from services.api.openapi import ALWAYS, BODY, KEYED, LOCATION, REPLAYED, TOKEN, problems
 from services.api.operations import control, explanations, runs
 from services.api.route import GuardedRoute
 from services.api.schemas.explanations import ExplanationRead
-from services.api.schemas.runs import RunControl, RunCreate, RunPage, RunRead, RunStatus, RunSummary, run_json
+from services.api.schemas.runs import (
+    RunControl,
+    RunCreate,
+    RunPage,
+    RunRead,
+    RunStatus,
+    RunSummary,
+    labels_json,
+    run_json,
+)
 from services.api.schemas.shared import Moment, Slug, page_json
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=GuardedRoute, responses=problems(*ALWAYS, *TOKEN))
 MADE = {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}
 ASKED = {202: {"headers": MADE}, **problems(*ALWAYS, *KEYED, *BODY, "not_found", "conflict", "run_finished")}
-_LABEL = re.compile(r"([a-z0-9_.-]{1,63}):([^\x00]{0,255})")
 
 
 @router.post(
@@ -78,7 +83,7 @@ async def list_runs(
     wanted = RunFilter(
         agent=agent,
         statuses=tuple(status or ()),
-        labels=_labels(label) if label else None,
+        labels=labels_json(label) if label else None,
         created_after=created_after,
         created_before=created_before,
         before=cursor,
@@ -101,13 +106,3 @@ async def resume_run(call: KeyedCall, run_id: UUID, body: RunControl | None = No
 @router.post("/{run_id}/cancel", status_code=202, response_model=RunSummary, responses=ASKED)
 async def cancel_run(call: KeyedCall, run_id: UUID, body: RunControl | None = None) -> Response:
     return (await control.control_run(call, run_id, "cancel", body.reason if body else None)).response()
-
-
-def _labels(texts: list[str]) -> str:
-    found: dict[str, str] = {}
-    for text in texts:
-        match = _LABEL.fullmatch(text)
-        if match is None or found.get(match[1], match[2]) != match[2]:
-            raise InvalidRequest("The query parameter `label` must be key:value, each key once.")
-        found[match[1]] = match[2]
-    return dump(found)

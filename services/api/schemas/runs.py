@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,9 @@ from pydantic import Field, StringConstraints
 
 from libs.database.runs import NewRun, Recorded, RunRow
 from libs.domain.agents import Limits
+from libs.domain.errors import InvalidRequest
 from libs.domain.money import plain
+from libs.domain.texts import dump
 from services.api.schemas.shared import Answered, Number, Sent, Slug, Text, rfc3339, spliced
 
 RunStatus = Literal[
@@ -17,6 +20,7 @@ RunStatus = Literal[
 ]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,63}$")]
 LabelValue = Annotated[Text, StringConstraints(max_length=255)]
+_LABEL = re.compile(r"([a-z0-9_.-]{1,63}):([^\x00]{0,255})")
 _NO_USAGE = {"input_tokens": 0, "cached_input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0}
 
 
@@ -44,6 +48,7 @@ class RunUsage(Answered):
     reasoning_tokens: int
     cost_usd: str = Field(pattern=r"^\d+(\.\d+)?$", examples=["0.00042"])
     estimated: bool
+    unpriced_calls: int = Field(description="model calls that had no price: they count as 0 USD")
 
 
 class RunFailure(Answered):
@@ -102,6 +107,7 @@ def run_json(row: RunRow, **content: str) -> str:
             "reasoning_tokens": row.reasoning_tokens,
             "cost_usd": plain(row.cost),
             "estimated": row.estimated,
+            "unpriced_calls": row.unpriced_calls,
         },
         "steps": row.turn,
         "priority": row.priority,
@@ -125,7 +131,7 @@ def new_run_json(agent: str, run: NewRun, recorded: Recorded, input_text: str) -
         "waiting_for": None,
         "desired": "run",
         "error": None,
-        "usage": {**_NO_USAGE, "cost_usd": "0", "estimated": False},
+        "usage": {**_NO_USAGE, "cost_usd": "0", "estimated": False, "unpriced_calls": 0},
         "steps": 0,
         "priority": run.priority,
         "created_by": run.by,
@@ -137,3 +143,14 @@ def new_run_json(agent: str, run: NewRun, recorded: Recorded, input_text: str) -
         "output": None,
     }
     return spliced(fields, labels=run.labels, input=input_text)
+
+
+def labels_json(texts: list[str]) -> str:
+    """Labels as the query names them, `key:value`, as JSON text. Raises `InvalidRequest`."""
+    found: dict[str, str] = {}
+    for text in texts:
+        match = _LABEL.fullmatch(text)
+        if match is None or found.get(match[1], match[2]) != match[2]:
+            raise InvalidRequest("The query parameter `label` must be key:value, each key once.")
+        found[match[1]] = match[2]
+    return dump(found)

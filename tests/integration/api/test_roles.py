@@ -178,6 +178,7 @@ CASES: dict[str, Case] = {
     ),
     "list_prices": Case("GET", "/v1/prices"),
     "list_price_history": Case("GET", "/v1/prices/history"),
+    "get_usage": Case("GET", "/v1/usage"),
     "list_audit_entries": Case("GET", "/v1/audit"),
     "export_audit_log": Case("GET", "/v1/audit/export"),
     "get_audit_head": Case("GET", "/v1/audit/head"),
@@ -301,4 +302,5 @@ def test_an_administrator_reads_no_tenants_content() -> None:
         "create_tenant", "list_tenants", "get_tenant", "update_tenant", "delete_tenant", "block_user", "unblock_user",
         "list_blocks", "list_plans", "get_plan", "put_plan", "list_audit_entries", "export_audit_log", "get_audit_head",
         "list_erasures", "get_erasure", "check_erasure", "set_price", "list_prices", "list_price_history",
+        "get_usage",
     }  # fmt: skip

@@ -41,6 +41,7 @@ def test_both_clients_have_the_same_calls() -> None:
         "erasures",
         "traces",
         "secrets",
+        "usage",
     ]
     for noun in nouns:
         assert calls(getattr(blocking, noun)) == calls(getattr(awaited, noun)) != {}
