@@ -1,0 +1,102 @@
+"""A backup is taken while runs are in progress, everything is lost, and the restored platform goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from typing import Any
+
+import boto3
+from agent_runtime import AsyncClient
+
+from deploy.demo.model_control import ModelControl
+from tests.conformance.operations.installation import Installation
+from tests.fixtures.platform import PROVIDER
+
+LARGE = "A long answer. " * 20_000  # becomes an object
+
+
+async def agent(api: AsyncClient, model: ModelControl, name: str, turns: list[dict[str, Any]]) -> str:
+    await model.add(name, turns)
+    await api.agents.create(name, {"model": f"{PROVIDER}/{name}"})
+    return name
+
+
+async def begun(api: AsyncClient, model: ModelControl, name: str, turns: list[dict[str, Any]]) -> str:
+    """A run that waits for its model."""
+    run = await api.runs.start(await agent(api, model, name, turns), "hello")
+    await model.requests(name, state="held", wait=20)
+    return run.id
+
+
+def forget_temporal(installation: Installation) -> None:
+    """Its newest state is lost: what it has is from before."""
+    home = installation.stack.state.path / "temporal"
+    for file in home.glob("temporal.db*"):
+        file.unlink()
+    for file in (installation.directory / "older").iterdir():
+        shutil.copy2(file, home / file.name)
+
+
+def lose_everything(installation: Installation) -> None:
+    """No object, an older Temporal; `restore` drops the database itself."""
+    stack = installation.stack
+    stack.stop_service("temporal")
+    forget_temporal(installation)
+    given = {name: value for name, value in stack.environment().items() if name.startswith("S3_")}
+    store = boto3.client(
+        "s3",
+        endpoint_url=given["S3_ENDPOINT_URL"],
+        region_name=given["S3_REGION"],
+        aws_access_key_id=given["S3_ACCESS_KEY_ID"],
+        aws_secret_access_key=given["S3_SECRET_ACCESS_KEY"],
+    )
+    lost = store.list_objects_v2(Bucket=given["S3_BUCKET"])["Contents"]
+    assert lost
+    for each in lost:
+        store.delete_object(Bucket=given["S3_BUCKET"], Key=each["Key"])
+
+
+def keep_temporal(installation: Installation) -> None:
+    stack = installation.stack
+    stack.stop_service("temporal")
+    older = installation.directory / "older"
+    older.mkdir()
+    for file in (stack.state.path / "temporal").glob("temporal.db*"):
+        shutil.copy2(file, older / file.name)
+    stack.start_service("temporal")
+
+
+async def test_a_restored_platform_goes_on_also_with_an_older_temporal(installation: Installation) -> None:
+    held = {"content": "Late.", "hold_after_chunks": 1, "hold_times": 1}
+    async with installation.model() as model:
+        async with installation.client() as api:
+            await api.secrets.put("crm", "value-of-the-secret")
+            done = await api.runs.run(await agent(api, model, "large", [{"content": LARGE}]), "hello")
+            before = await begun(api, model, "before", [held])
+            keep_temporal(installation)
+            after = await begun(api, model, "after", [held])  # a workflow that the kept Temporal has never seen
+            paused = await begun(api, model, "paused", [held])
+            await api.runs.pause(paused)
+            installation.run("backup")
+            lost = await begun(api, model, "lost", [held])  # accepted after the backup
+
+        lose_everything(installation)
+        assert "objects were copied from" in installation.run("restore")
+
+        async with installation.client() as api:
+            assert (await api.runs.get(done.id)).output == LARGE
+            for run in (before, after):
+                ended = await api.runs.wait(run, timeout=40)
+                assert (ended.status, ended.output) == ("completed", "Late.")
+            await api.runs.resume(paused)
+            assert (await api.runs.wait(paused, timeout=40)).status == "completed"
+            assert [each.name async for each in api.secrets.list()] == ["crm"]
+            new = await api.runs.run(await agent(api, model, "new", [{"content": "New."}]), "hello")
+            assert new.output == "New."
+            assert lost not in {each.id async for each in api.runs.list()}
+    async with installation.records() as records:
+        for run in (done.id, before, after, paused, new.id):
+            record = await records.run(run)
+            record.check()
+            assert Counter(record.types)["run.started"] == 1
