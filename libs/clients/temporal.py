@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +42,7 @@ from libs.settings.temporal import TemporalSettings
 CALL_TIMEOUT = timedelta(seconds=2)
 TASK_TIMEOUT = timedelta(seconds=5)  # of a workflow task; a frozen worker holds up what it was given for so long
 RECONNECT_SECONDS = 1.0  # at most one connection attempt in so long
+Around = Callable[[str], AbstractContextManager[object]]  # of the start of a run, by its id
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 
 
@@ -103,15 +106,18 @@ class Execution(NamedTuple):
 class Temporal:
     """Starts and wakes workflows. It connects when first used, and again after a failure, never at construction."""
 
-    def __init__(self, settings: TemporalSettings, client: Client | None = None) -> None:
+    def __init__(
+        self, settings: TemporalSettings, client: Client | None = None, around_start: Around = nullcontext
+    ) -> None:
         self._settings = settings
         self._client = client
+        self._around_start = around_start
         self._lock = asyncio.Lock()
         self._failed_at = float("-inf")
 
     @classmethod
-    def open(cls, settings: TemporalSettings) -> Temporal:
-        return cls(settings)
+    def open(cls, settings: TemporalSettings, around_start: Around = nullcontext) -> Temporal:
+        return cls(settings, around_start=around_start)
 
     async def start_agent_run(self, run: RunRef, priority: int) -> None:
         """Start the run's workflow; harmless when it runs already, since the log says where the run stands.
@@ -119,6 +125,10 @@ class Temporal:
         Raises:
             DependencyUnavailable: Temporal did not answer; the reconciler will start it.
         """
+        with self._around_start(run.run_id):
+            await self._start(run, priority)
+
+    async def _start(self, run: RunRef, priority: int) -> None:
         client = await self._connected()
         try:
             await client.start_workflow(

@@ -21,6 +21,11 @@ RUNS_ENDED = Counter(
     "Runs that ended; code says why one failed. The API ends those that never started",
     ["status", "code"],
 )
+SPANS = Counter(
+    "agent_runtime_trace_spans_total",
+    "Spans of the platform's own traces: made, and of those sent or lost; the rest waits or was dropped",
+    ["result"],
+)
 PROJECTION_LAG = Gauge(
     "agent_runtime_projection_lag_seconds",
     "Age of the oldest committed fact that a projection has not delivered; 0 when it has delivered all",

@@ -21,6 +21,7 @@ from libs.clients.temporal import Temporal
 from libs.database.engine import Database
 from libs.observability.logs import configure, warn_of_development
 from libs.observability.metrics import watch_loop_lag
+from libs.observability.tracing import open_tracing
 from services.api.application import Lifespan, create_app
 from services.api.authentication import TokenVerifier
 from services.api.closing import close_accounts
@@ -69,6 +70,7 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await services.starts.close()
+            await services.tracing.close()
             await services.stream.close()
             await services.counters.close()
             await keys.close()
@@ -81,7 +83,8 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
 
 def build(settings: ApiSettings, keys: KeySet) -> Services:
     database, stream = Database.open(settings), EventStream.open(settings)
-    temporal, objects = Temporal.open(settings), ObjectStore(settings)
+    tracing = open_tracing(settings, "agent-runtime-api")
+    temporal, objects = Temporal.open(settings, tracing.starting), ObjectStore(settings)
     checks = {
         "database": check_database(database),
         "redis": stream.check,
@@ -108,6 +111,7 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         issuer=settings.oidc_issuer,
         task_queue=settings.temporal_task_queue,
         worker_dead_after=settings.worker_dead_after_seconds,
+        tracing=tracing,
         keycloak=Keycloak.open(settings),
     )
 

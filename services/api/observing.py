@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from secrets import token_hex
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from libs.observability import traceparent
 from libs.observability.context import bind, unbind
 from libs.observability.metrics import LATENCY_BUCKETS
+from libs.observability.tracing import OFF, Tracing
 from services.api.problems import answer_unexpected
+from services.api.tracing import trace_request
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,6 @@ LATENCY = Histogram(
     ["method", "route"],
     buckets=LATENCY_BUCKETS,
 )
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"})
 
 
@@ -37,7 +38,7 @@ class Observing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started, started_at = time.perf_counter(), time.time_ns()
         status = 0
 
         async def noting(message: Message) -> None:
@@ -47,6 +48,8 @@ class Observing:
                 if allowance := scope.get("allowance"):
                     message = {**message, "headers": [*message.get("headers", ()), *allowance.headers()]}
                 _count(scope, status, time.perf_counter() - started)
+                if tracing := _tracing(scope):
+                    trace_request(tracing, scope, message, started_at)
             await send(message)
 
         token = bind(trace_id=_trace_id(scope["headers"]))
@@ -69,7 +72,12 @@ def _count(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _trace_id(headers: list[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        if name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
-            return match[1].decode()
-    return token_hex(16)
+    parent = traceparent.read(headers)
+    return parent.trace_id if parent else token_hex(16)
+
+
+def _tracing(scope: Scope) -> Tracing | None:
+    """None where nothing is traced, and before the program has started."""
+    services = scope.get("state", {}).get("services")
+    tracing: Tracing = services.tracing if services else OFF
+    return None if tracing is OFF else tracing

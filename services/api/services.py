@@ -11,6 +11,7 @@ from libs.clients.keycloak import Keycloak
 from libs.clients.object_store import ObjectStore
 from libs.clients.sealing import KeyRing
 from libs.database.engine import Database
+from libs.observability.tracing import OFF, Tracing
 from services.api.authentication import TokenVerifier
 from services.api.denials import Denials
 from services.api.live import Live
@@ -43,6 +44,7 @@ class Services:
     issuer: str = ""
     task_queue: str = ""  # of the workers that count
     worker_dead_after: float = 8.0  # seconds
+    tracing: Tracing = OFF
     keycloak: Keycloak | None = None  # None: users and service accounts are made at the issuer itself
 
 

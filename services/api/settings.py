@@ -11,6 +11,7 @@ from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.redis import RedisSettings
 from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
+from libs.settings.tracing import TracingSettings
 from services.api.sources import parse_networks
 
 
@@ -22,6 +23,7 @@ class ApiSettings(
     KeycloakSettings,
     SecretsSettings,
     LivenessSettings,
+    TracingSettings,
 ):
     """The control plane and everything it speaks to."""
 

@@ -30,6 +30,7 @@ from libs.database.engine import Database, is_unavailable
 from libs.domain.errors import DependencyUnavailable
 from libs.domain.tool_specs import ToolSpec
 from libs.observability import logs, metrics
+from libs.observability.tracing import open_tracing
 from libs.settings.models import load_providers
 from libs.settings.traces import Destinations, load_destinations
 from libs.tools.addresses import EgressPolicy
@@ -81,6 +82,7 @@ class Process:
         )
         providers = load_providers(settings.model_providers_file)
         self.objects = ObjectStore(settings)
+        self.tracing = open_tracing(settings, "agent-runtime-worker", self.liveness.label)
         self.models = Models(providers, settings)
         self.prices = PriceBook(self.database, providers)
         meter = Meter((name, model) for name, provider in providers.items() for model in provider.models)
@@ -92,7 +94,7 @@ class Process:
             self.objects,
             self.live,
             Vault(self.database, KeyRing.parse(settings.secrets_keys)),
-            Observer(meter),
+            Observer(meter, self.tracing),
             settings.worker_slice_seconds,
             settings.model_attempts,
         )
@@ -131,6 +133,7 @@ class Process:
         await self.live.close()
         await self.live_keys.close()
         await self.models.close()
+        await self.tracing.close()
         await self.database.close()
 
 
@@ -201,7 +204,7 @@ async def _started(process: Process, background: Background, module: str) -> lis
     await process.start(background)
     background.start(Sealer(process.database, process.settings.worker_seal_seconds).work())
     client = await _connected(process.settings)
-    settings, temporal_client = process.settings, Temporal(process.settings, client)
+    settings, temporal_client = process.settings, Temporal(process.settings, client, process.tracing.starting)
     reconciler = Reconciler(process.database, temporal_client, process.bench, settings.worker_reconcile_seconds)
     admissions = Admissions(process.database, temporal_client, process.bench, settings.worker_admit_seconds)
     process.bench.journal.wakes.on_freed(admissions.freed)

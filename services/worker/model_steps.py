@@ -28,6 +28,7 @@ from services.worker.bench import Workbench
 from services.worker.control import Watched
 from services.worker.endings import Endings
 from services.worker.journal import View
+from services.worker.observing import Place
 from services.worker.pieces import Pieces
 from services.worker.vault import SecretsAway
 
@@ -156,7 +157,8 @@ class ModelSteps:
         )
         began = time.monotonic()
         try:
-            with self._bench.observer.model_call(spec.provider, spec.model_name, answer):
+            place = Place(view.run.run_id, self._watched.claim, opening.turn, opening.attempt)
+            with self._bench.observer.model_call(place, spec.provider, spec.model_name, answer):
                 await self._stream(view, opening, request, answer)
         except ModelFailed as failed:
             if failed.code == "http_401" and spec.provider_key:

@@ -14,6 +14,7 @@ from libs.settings.redis import RedisSettings
 from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
 from libs.settings.traces import TracesSettings
+from libs.settings.tracing import TracingSettings
 
 
 class WorkerSettings(
@@ -25,6 +26,7 @@ class WorkerSettings(
     SecretsSettings,
     LivenessSettings,
     TracesSettings,
+    TracingSettings,
 ):
     """The execution plane."""
 

@@ -35,6 +35,7 @@ from libs.tools.http_answer import redacted
 from services.worker import keys
 from services.worker.bench import Workbench
 from services.worker.journal import View
+from services.worker.observing import Place
 from services.worker.vault import SecretsAway
 
 MOST_CALLS = 64  # of one turn
@@ -126,11 +127,13 @@ class ToolSteps:
         except SecretsAway as problem:
             return Outcome(failed=CallNotSent(str(problem)))
         run, index = view.run, call.index
-        context = ToolContext(
-            run.tenant_id, run.run_id, turn, index, attempt, self._bench.objects, self._artifacts(view), secrets=secrets
-        )
         wanted = ToolCall(call.name, prepared.arguments, effect_id(run.run_id, turn, index))
-        with self._bench.observer.tool_call(prepared.tool, function.effect.value) as observed:
+        place = Place(run.run_id, self.claim, turn, attempt, index)
+        with self._bench.observer.tool_call(place, call.name, prepared.tool, function.effect.value) as observed:
+            objects, files = self._bench.objects, self._artifacts(view)
+            context = ToolContext(
+                run.tenant_id, run.run_id, turn, index, attempt, objects, files, observed.headers, secrets
+            )
             outcome = await _attempt(prepared.tool, wanted, context, function)
             observed.result = outcome.kind
         outcome = await _redacted(outcome, secrets.redactor)

@@ -79,16 +79,22 @@ class StepActivities:
     def _working(self, step: str, watched: Watched) -> Iterator[tuple[Listed, Observed]]:
         """Around a step: its log lines, its calls in flight, and what it took."""
         in_flight = self._bench.liveness.in_flight(watched.claim)
-        with _logged(watched.run), in_flight as listed, self._bench.observer.step(step) as observed:
+        with (
+            _logged(watched.run),
+            in_flight as listed,
+            self._bench.observer.step(step, watched.run.run_id, watched.claim) as observed,
+        ):
             yield listed, observed
 
     @activity.defn(name=FINISH_RUN)
     async def finish_run(self, request: EndRequest) -> None:
         with self._control.watch(this_run()) as watched:
-            await attended(self._end(watched.run, request), watched)
+            await attended(self._end(watched, request), watched)
 
-    async def _end(self, run: RunKey, request: EndRequest) -> None:
-        with _logged(run), suppress(RunVanished), self._bench.observer.step(FINISH_RUN) as observed:
+    async def _end(self, watched: Watched, request: EndRequest) -> None:
+        run = watched.run
+        observing = self._bench.observer.step(FINISH_RUN, run.run_id, watched.claim)
+        with _logged(run), suppress(RunVanished), observing as observed:
             await finish(self._bench, run, request)
             observed.result = "done"
 

@@ -21,10 +21,11 @@ from libs.domain.runs import RunState, Usage
 from libs.observability.labels import Bounded
 from services.worker.keys import RunKey
 from services.worker.metering import CODES, MODELS, TENANTS, Meter
-from services.worker.observing import Observer
+from services.worker.observing import Observer, Place
 from services.worker.trying import TryAgain
 
 ACCEPTED = 1_790_000_000_000  # ms
+PLACE = Place(UUID(int=1), "claim", 1, 1)
 
 
 def uuid7(number: int = 0) -> UUID:
@@ -117,7 +118,7 @@ def test_the_name_of_a_tool_is_no_label() -> None:
     name = "name_that_a_tenant_chose"
     data = {"turn": 1, "index": 0, "name": name, "is_error": False, "content": name}
     meter.committed(view("p", "m"), Change((NewEvent(events.TOOL_COMPLETED, data, "t1.0"),)))
-    with Observer(meter).tool_call(SimpleNamespace(name=name), "read") as observed:
+    with Observer(meter).tool_call(PLACE, name, SimpleNamespace(name=name), "read") as observed:
         observed.result = "ok"
     assert value("agent_runtime_tool_call_duration_seconds_count", kind="own", effect="read", result="ok") >= 1
     assert not [sample for metric in REGISTRY.collect() for sample in metric.samples if name in str(sample)]
@@ -125,13 +126,13 @@ def test_the_name_of_a_tool_is_no_label() -> None:
 
 def test_a_model_call_is_timed_by_how_it_ended() -> None:
     observer, answer = Observer(Meter([("timed", "m")])), ModelAnswer()
-    with observer.model_call("timed", "m", answer):
+    with observer.model_call(PLACE, "timed", "m", answer):
         answer.first_at = time.monotonic() + 2
     refused = ModelFailed("http_429", "", retryable=True)
-    with pytest.raises(ModelFailed), observer.model_call("timed", "m", ModelAnswer()):
+    with pytest.raises(ModelFailed), observer.model_call(PLACE, "timed", "m", ModelAnswer()):
         raise refused
     unsent = ModelFailed("provider_unreachable", "", retryable=True, sent=False)
-    with pytest.raises(ModelFailed), observer.model_call("timed", "m", ModelAnswer()):
+    with pytest.raises(ModelFailed), observer.model_call(PLACE, "timed", "m", ModelAnswer()):
         raise unsent
     names = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "timed", "gen_ai_request_model": "m"}
     by_error = {
@@ -146,9 +147,9 @@ def test_a_model_call_is_timed_by_how_it_ended() -> None:
 def test_a_step_that_asks_to_be_tried_again_did_not_fail() -> None:
     observer = Observer(Meter())
     before = value("agent_runtime_step_duration_seconds_count", step="s", result="again")
-    with pytest.raises(TryAgain), observer.step("s"):
+    with pytest.raises(TryAgain), observer.step("s", PLACE.run_id, "c"):
         raise TryAgain("http_500", "", 1.0)
-    with pytest.raises(ZeroDivisionError), observer.step("s"):
+    with pytest.raises(ZeroDivisionError), observer.step("s", PLACE.run_id, "c"):
         _ = 1 / 0
     assert value("agent_runtime_step_duration_seconds_count", step="s", result="again") == before + 1
     assert value("agent_runtime_step_duration_seconds_count", step="s", result="failed") >= 1
