@@ -28,6 +28,8 @@ class Received:
     key: str | None  # the header Idempotency-Key
     body: bytes
     authorization: str | None
+    traceparent: str | None = None
+    baggage: str | None = None
     at: float = field(default_factory=time.time)
 
 
@@ -53,7 +55,8 @@ class ToolService:
         path = request.url.path
         body = await request.body()
         key, authorization = request.headers.get("idempotency-key"), request.headers.get("authorization")
-        self.received.append(Received(path, request.method, key, body, authorization))
+        traced, baggage = request.headers.get("traceparent"), request.headers.get("baggage")
+        self.received.append(Received(path, request.method, key, body, authorization, traced, baggage))
         plan = self.plans.get(path, Plan())
         if plan.delay:
             await asyncio.sleep(plan.delay)

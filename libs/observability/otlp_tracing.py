@@ -71,6 +71,8 @@ class OtlpTracing(Tracing):
             timeout=EXPORT_SECONDS,
             compression=Compression.Gzip,
         )
+        for result in ("made", "sent", "lost"):
+            SPANS.labels(result)
         self._processor = BatchSpanProcessor(_Counted(exporter), QUEUE, EVERY_MS, BATCH)
 
     def traces(self, run_id: UUID) -> bool:

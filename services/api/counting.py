@@ -18,6 +18,7 @@ OLDEST = Gauge(
     "agent_runtime_runs_oldest_unstarted_seconds",
     "Age of the oldest run that has its place and was not started; the same in every API process",
 )
+DATABASE_UP = Gauge("agent_runtime_database_up", "1 where this process reaches the database, 0 where it does not")
 WORKERS = Gauge("agent_runtime_workers", "Workers that live; the same in every API process")
 ACCEPTED = Counter("agent_runtime_runs_accepted_total", "Runs that were recorded; repeated requests do not count")
 
@@ -45,11 +46,13 @@ class Counting:
             taken = await census.take(connection, ALIVE_WITHIN)
         for state, count in taken.runs.items():
             RUNS.labels(state).set(count)
+        DATABASE_UP.set(1)
         OLDEST.set(taken.oldest_unstarted)
         WORKERS.set(taken.workers)
 
 
 def _forget() -> None:
+    DATABASE_UP.set(0)
     RUNS.clear()
     for gauge in (OLDEST, WORKERS):
         gauge.set(float("nan"))

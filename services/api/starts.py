@@ -25,6 +25,8 @@ WARN_SECONDS = 5.0
 LEFT = Counter(
     "agent_runtime_api_left_to_reconciler_total", "Starts and wake-ups that the API did not deliver itself", ["reason"]
 )
+for _reason in ("unavailable", "overflow", "failed", "shutdown"):  # there from the start, so that increases are seen
+    LEFT.labels(_reason)
 Call = Callable[[], Awaitable[object]]
 
 

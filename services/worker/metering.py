@@ -71,6 +71,8 @@ TOOL_CALLS = Histogram(
 )
 TOOL_RESULTS = Counter("agent_runtime_tool_results_total", "Results of tool calls that were committed", ["result"])
 REJECTED = Counter("agent_runtime_outputs_rejected_total", "Answers given back to the model for their form")
+for _code in ("internal", "worker_lost", "workflow_lost"):  # faults of ours: there from the start, for the alert
+    RUNS_ENDED.labels("failed", _code)
 
 
 class _Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from libs.database.audit import AuditRow
 from libs.database.audit_chain import Head, Seal, SealsLost
 from libs.database.engine import Database
 from libs.domain.audit import entry_hash
+from libs.observability.metrics import PROJECTION_LAG
 from services.worker.rounds import come_round
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ class Sealer:
     def __init__(self, database: Database, every: float) -> None:
         self._database = database
         self._every = every
+        self._whole_at = time.monotonic()
+        PROJECTION_LAG.labels("audit_chain").set_function(lambda: time.monotonic() - self._whole_at)
 
     async def work(self) -> None:
         """Seal what there is until cancelled."""
@@ -40,6 +44,8 @@ class Sealer:
         """One batch of each tenant; whether there may be more."""
         async with self._database.maintenance() as connection:
             waiting = await audit_chain.waiting(connection, TENANTS)
+        if not waiting:
+            self._whole_at = time.monotonic()
         sealed = [await self._sealed(tenant_id) for tenant_id in waiting]
         return BATCH in sealed or (len(waiting) == TENANTS and any(sealed))
 
