@@ -22,7 +22,7 @@ RUNS_ENDED = Counter(
     ["status", "code"],
 )
 SPANS = Counter(
-    "agent_runtime_trace_spans_total",
+    "agent_runtime_platform_spans_total",
     "Spans of the platform's own traces: made, and of those sent or lost; the rest waits or was dropped",
     ["result"],
 )

@@ -12,7 +12,6 @@ from libs.database import census
 from libs.database.engine import Database, is_unavailable
 
 logger = logging.getLogger(__name__)
-ALIVE_WITHIN = 15.0  # seconds; a worker renews its row every two
 RUNS = Gauge("agent_runtime_runs", "Runs that have not ended, by state; the same in every API process", ["state"])
 OLDEST = Gauge(
     "agent_runtime_runs_oldest_unstarted_seconds",
@@ -26,9 +25,10 @@ ACCEPTED = Counter("agent_runtime_runs_accepted_total", "Runs that were recorded
 class Counting:
     """One cheap question every few seconds, however often Prometheus asks."""
 
-    def __init__(self, database: Database, every: float) -> None:
+    def __init__(self, database: Database, every: float, worker_dead_after: float) -> None:
         self._database = database
         self._every = every
+        self._worker_dead_after = worker_dead_after
 
     async def keep_counting(self) -> None:
         """Until cancelled. With the database away there is no number rather than an old one."""
@@ -43,7 +43,7 @@ class Counting:
 
     async def count(self) -> None:
         async with self._database.maintenance() as connection:
-            taken = await census.take(connection, ALIVE_WITHIN)
+            taken = await census.take(connection, self._worker_dead_after)
         for state, count in taken.runs.items():
             RUNS.labels(state).set(count)
         DATABASE_UP.set(1)

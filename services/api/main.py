@@ -51,13 +51,14 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
         services = build(settings, keys)
         services.stream.start()
         services.starts.begin()
+        counting = Counting(services.database, settings.api_count_seconds, settings.worker_dead_after_seconds)
         background = (
             keys.keep_fresh(),
             services.standing.keep_asking(),
             services.denials.keep_counts(),
             close_accounts(services),
             watch_loop_lag(),
-            Counting(services.database, settings.api_count_seconds).keep_counting(),
+            counting.keep_counting(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_start(services)

@@ -26,15 +26,20 @@ SCRAPES = 6.0  # seconds
 
 
 class ObservedPlatform(Platform):
-    """Its api and workers trace themselves."""
+    """Its api and workers trace themselves, and its runs are projected."""
 
-    def __init__(self, directory: Path, tools: ToolService, tools_url: str, traces_url: str) -> None:
+    def __init__(self, directory: Path, tools: ToolService, tools_url: str, traces_url: str, langfuse: str) -> None:
         super().__init__(directory, tools, tools_url)
-        self._traces_url = traces_url
+        self._observed = {
+            "API_COUNT_SECONDS": "0.5",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": traces_url,
+            "LANGFUSE_HOST": langfuse,
+            "LANGFUSE_PUBLIC_KEY": "pk-lf-observed",
+            "LANGFUSE_SECRET_KEY": "sk-lf-observed",
+        }
 
     def _providers(self) -> dict[str, str]:
-        observed = {"OTEL_EXPORTER_OTLP_ENDPOINT": self._traces_url, "API_COUNT_SECONDS": "0.5"}
-        return super()._providers() | observed
+        return super()._providers() | self._observed
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ def observed_platform() -> Iterator[tuple[ObservedPlatform, Receiver]]:
     try:
         with (
             receiver() as traces,
+            receiver() as langfuse,
             tool_service() as (tools, url),
-            ObservedPlatform(directory, tools, url, traces.url) as platform,
+            ObservedPlatform(directory, tools, url, traces.url, langfuse.url) as platform,
         ):
             yield platform, traces
     finally:

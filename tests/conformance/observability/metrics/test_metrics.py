@@ -53,6 +53,12 @@ def test_live_runs_are_the_same_in_every_process_and_summed_by_nobody(observed: 
     assert len(observed.prometheus.query("agent_runtime_workers")) == 1  # the api's: workers do not ask
 
 
+def test_every_projection_tells_how_far_behind_it_is(observed: Observed) -> None:
+    lags = observed.prometheus.query("max by (projection) (agent_runtime_projection_lag_seconds)")
+    assert {each["metric"]["projection"] for each in lags} == {"audit_chain", "traces"}
+    assert all(0 <= float(each["value"][1]) < 30 for each in lags)
+
+
 def test_no_label_holds_what_a_tenant_wrote(observed: Observed) -> None:
     """But names of models, of which there are so many at the most."""
     exposed = httpx.get(f"{observed.platform.api_url}/metrics").text
