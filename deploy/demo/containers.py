@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 FILES = (Path("docker-compose.yml"), Path("deploy/compose/demo.yml"))
 PROJECT, TENANT = "agent-runtime-demo", "acme"
 MODEL_SERVER_PORT = 8080
+WORKERS = {"worker-1": "worker", "worker-2": "worker-2"}  # services by WORKER_NAME
 # The password of all users for development, as docker-compose.yml has it.
 DEVELOPMENT_PASSWORD = "development-only"  # noqa: S105 - everybody knows it
 START_SECONDS = 600
@@ -69,32 +70,39 @@ def container_world(
     watch: Callable[[Compose], None], more_files: Sequence[Path] = (), *, keep: bool = False
 ) -> Iterator[World]:
     """Build, start, and take it all away again with its data, unless it is to be kept."""
-    port = str(_free_port())
-    timeouts = {
-        "WORKER_HEARTBEAT_TIMEOUT_SECONDS": str(HEARTBEAT_TIMEOUT_SECONDS),
-        "WORKER_DEAD_AFTER_SECONDS": str(DEAD_AFTER_SECONDS),
-    }
-    compose = Compose(PROJECT, (*FILES, *more_files), {"GATEWAY_PORT": port, **timeouts})
-    compose("build", "api", seconds=START_SECONDS)
-    compose("build", seconds=START_SECONDS)
+    compose, url = prepared(PROJECT, more_files)
     watch(compose)
     try:
         compose("up", "--wait", "--pull", "missing", seconds=START_SECONDS)
-        yield _world(compose, f"http://localhost:{port}")
+        yield world_on(compose, url)
     finally:
         if not keep:
             compose("down", "--volumes", "--timeout", "5")
 
 
-def _world(compose: Compose, public_url: str) -> World:
+def prepared(project: str, more_files: Sequence[Path] = ()) -> tuple[Compose, str]:
+    """A project with its images built, and the URL that it will have."""
+    port = str(_free_port())
+    timeouts = {
+        "WORKER_HEARTBEAT_TIMEOUT_SECONDS": str(HEARTBEAT_TIMEOUT_SECONDS),
+        "WORKER_DEAD_AFTER_SECONDS": str(DEAD_AFTER_SECONDS),
+    }
+    compose = Compose(project, (*FILES, *more_files), {"GATEWAY_PORT": port, **timeouts})
+    compose("build", "api", seconds=START_SECONDS)  # whose packages others may take
+    compose("build", seconds=START_SECONDS)
+    return compose, f"http://localhost:{port}"
+
+
+def world_on(compose: Compose, public_url: str) -> World:
+    """What the story talks to, on a project that is up."""
     issuer = f"{public_url}/realms/agent-runtime"
     admin, operator = (SignedIn(issuer, name, DEVELOPMENT_PASSWORD) for name in ("dev-admin", f"{TENANT}-operator"))
     admin(), operator()  # before a client waits for it in its event loop
     inventory = compose.address("props", INVENTORY_PORT)
 
     def kill(worker: str) -> str:
-        container = compose("ps", "--quiet", worker).strip()
-        compose("kill", "--signal", "SIGKILL", worker)
+        container = compose("ps", "--quiet", WORKERS[worker]).strip()
+        compose("kill", "--signal", "SIGKILL", WORKERS[worker])
         return f"container {container[:12]}"
 
     def orders() -> list[dict[str, Any]]:

@@ -1,0 +1,38 @@
+"""`down` and `up` keep all data; what is up again migrates, and goes on with what was begun."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from deploy.demo.containers import START_SECONDS, world_on
+from tests.conformance.compose.live.conftest import Installation
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900)]
+
+
+async def test_everything_is_there_again(installation: Installation) -> None:
+    async with installation.client() as api, installation.model() as model:
+        done = await installation.agent(api, model, [{"content": "Before."}])
+        kept = await api.runs.run(done, "hello", timeout=30)
+        file = await api.artifacts.upload("kept.txt", b"kept")
+        held = [{"content": "A long answer. " * 20, "chunks": 4, "hold_after_chunks": 2, "hold_times": 1}]
+        unfinished = await installation.agent(api, model, held)
+        going = await api.runs.start(unfinished, "hello")
+        await model.requests(unfinished, state="held", wait=20)
+        log = [event.as_json() async for event in api.runs.events(kept.id)]
+    await asyncio.to_thread(installation.compose, "down", "--timeout", "20", seconds=200)
+    await asyncio.to_thread(installation.compose, "up", "--wait", "--pull", "missing", seconds=START_SECONDS)
+    url = installation.world.api_url
+    installation.world = await asyncio.to_thread(world_on, installation.compose, url)
+    assert "newest revision" in installation.compose("logs", "migrations")
+    assert "is there" in installation.compose("logs", "minio-bucket")
+    assert "The realm is up to date." in installation.compose("logs", "realm")
+    async with installation.client() as api, installation.model() as model:
+        assert (await api.runs.get(kept.id)).output == "Before."
+        assert [event.as_json() async for event in api.runs.events(kept.id)] == log
+        assert await api.artifacts.read(file.id) == b"kept"
+        # The scripts of the model went with its container.
+        await model.add(unfinished, [{"content": "After all."}])
+        assert (await api.runs.wait(going.id, timeout=90)).output == "After all."
