@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -15,16 +13,11 @@ from pydantic import SecretStr
 from libs.clients.bucket import make
 from libs.clients.object_store import ObjectStore
 from libs.settings.object_store import ObjectStoreSettings
+from tests.fixtures.compose.engine import docker, engine_runs
 from tests.fixtures.compose.rendering import services
 
 DISK = 64  # MiB
 USER = "suite"
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(
-        ["docker", *arguments], check=True, capture_output=True, text=True, timeout=120
-    ).stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +26,7 @@ def settings() -> Iterator[ObjectStoreSettings]:
         keys = (os.environ["MINIO_ROOT_USER"], os.environ["MINIO_ROOT_PASSWORD"])
         yield _settings(url, *keys)
         return
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
+    if not engine_runs():
         pytest.skip("there is no container engine; MINIO_URL, MINIO_ROOT_USER and MINIO_ROOT_PASSWORD name a MinIO")
     password = secrets.token_urlsafe(24)
     shipped = services()["minio"]

@@ -17,7 +17,7 @@ from deploy.demo.containers import DEVELOPMENT_PASSWORD, START_SECONDS, Compose,
 from deploy.demo.model_control import ModelControl
 from deploy.demo.sign_in import SignedIn
 from deploy.demo.world import World
-from tests.conformance.minio.conftest import engine_runs
+from tests.fixtures.compose.engine import engine_runs
 
 PROJECT = f"agent-runtime-live-{os.getpid()}"
 READY = ("healthy", "exited")

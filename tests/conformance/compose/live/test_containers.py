@@ -13,7 +13,7 @@ from deploy.compose.production import SECRETS
 from deploy.demo.containers import ComposeFailed
 from libs.settings.environment import DEVELOPMENT_MARK
 from tests.conformance.compose.live.conftest import Installation
-from tests.conformance.minio.conftest import docker
+from tests.fixtures.compose.engine import docker
 from tests.fixtures.compose.rendering import services
 
 OURS = {"api": "agent-runtime-api:dev", "worker": "agent-runtime-worker:dev"}

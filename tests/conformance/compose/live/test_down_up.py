@@ -16,7 +16,7 @@ async def test_everything_is_there_again(installation: Installation) -> None:
     async with installation.client() as api, installation.model() as model:
         done = await installation.agent(api, model, [{"content": "Before."}])
         kept = await api.runs.run(done, "hello", timeout=30)
-        file = await api.artifacts.upload("kept.txt", b"kept")
+        file = await api.artifacts.upload(b"kept", name="kept.txt")
         held = [{"content": "A long answer. " * 20, "chunks": 4, "hold_after_chunks": 2, "hold_times": 1}]
         unfinished = await installation.agent(api, model, held)
         going = await api.runs.start(unfinished, "hello")

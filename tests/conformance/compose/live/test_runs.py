@@ -70,7 +70,7 @@ async def test_pause_and_resume(installation: Installation) -> None:
 async def test_a_file_of_several_parts_comes_back(installation: Installation) -> None:
     content = os.urandom(12 * 2**20 + 5)
     async with installation.client() as api:
-        stored = await api.artifacts.upload("big.bin", content)
+        stored = await api.artifacts.upload(content, name="big.bin")
         assert await api.artifacts.read(stored.id) == content
     headers = {"Authorization": f"Bearer {installation.world.operator()}", "Range": "bytes=1000000-1000009"}
     async with httpx.AsyncClient(trust_env=False) as http:
