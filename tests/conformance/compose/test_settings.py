@@ -42,8 +42,10 @@ LEFT_OUT = {
     ),
     "the default is the only value that fits": "KEYCLOAK_ADMIN_URL KEYCLOAK_PROVISIONER_ID TEMPORAL_TASK_QUEUE",
     "rhythms and sizes that tests and benchmarks turn": (
-        "(API|WORKER)_(?!GRACE_)[A-Z_]+_SECONDS DATABASE_POOL_SIZE MODEL_CONNECT_TIMEOUT_SECONDS"
+        "(API|WORKER|TRACES)_(?!GRACE_)[A-Z_]+_SECONDS DATABASE_POOL_SIZE MODEL_CONNECT_TIMEOUT_SECONDS "
+        "TRACES_(ATTRIBUTE|REQUEST)_BYTES TRACES_CONCURRENCY"
     ),
+    "a file of one's own is mounted by docker-compose.override.yml": "TRACES_PROJECTS_FILE TRACES_CA_FILE",
     "there is no console yet": "CONSOLE_URL CONSOLE_UPSTREAM_URL",
 }
 PATTERNS = " ".join(LEFT_OUT.values()).split()
@@ -117,7 +119,7 @@ def test_production_refuses_each_secret_for_development(
     good = services(production)[service]["environment"]
     assert read(service, good, monkeypatch).deployment == "production"
     shipped = services()[service]["environment"]
-    for name in [name for name, value in shipped.items() if DEVELOPMENT_MARK in value and "URL" not in name]:
+    for name in [name for name, value in shipped.items() if DEVELOPMENT_MARK in value and "PUBLIC" not in name]:
         with pytest.raises(ValidationError, match=name) as refusal:
             read(service, {**good, name: shipped[name]}, monkeypatch)
         assert shipped[name] not in str(refusal.value), "a secret is never shown"
