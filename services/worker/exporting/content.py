@@ -46,10 +46,12 @@ class Content:
         encoded = text.encode("utf-8", "replace")
         return _hash(hashlib.sha256(encoded).hexdigest(), len(encoded))
 
-    def large(self, ref: dict[str, Any], head: bytes) -> str:
-        """A value of the object store, of which this is the beginning."""
+    def large(self, ref: dict[str, Any], head: bytes, *, is_json: bool) -> str:
+        """A value of the object store, of which this is the beginning; of JSON that is a string, its text."""
         if self.redaction == "nothing":
-            return clip(head.decode(errors="ignore"), self.limit, max(int(ref["size"]), len(head)))
+            text = head.decode(errors="ignore")
+            text = _text_of_string(text) if is_json and text.startswith('"') else text
+            return clip(clean(text)[0], self.limit, max(int(ref["size"]), len(head)))
         return REDACTED if self.redaction == "all" else _hash(str(ref["sha256"]), int(ref["size"]))
 
     def reason(self, code: str, message: str) -> str:
@@ -59,6 +61,17 @@ class Content:
 
 def _hash(digest: str, size: int) -> str:
     return f"sha256:{digest} ({size} bytes)"
+
+
+def _text_of_string(text: str) -> str:
+    """The text of a string of JSON, which may end anywhere, within an escape too."""
+    text = text.removesuffix('"') if not text.endswith('\\"') else text
+    for end in range(len(text), len(text) - 12, -1):
+        try:
+            return str(json.loads(f'{text[:end]}"'))
+        except ValueError:
+            continue
+    return text
 
 
 class Conversation:

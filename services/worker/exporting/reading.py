@@ -15,6 +15,7 @@ from libs.database.events import EventRow
 from libs.database.projections import TracedRun
 from libs.database.usage_rows import LedgerRow
 from libs.domain.errors import NotFound
+from libs.domain.events import RUN_COMPLETED
 from libs.domain.texts import dump
 from libs.domain.traces import Span, Value
 from services.worker.exporting.content import Content
@@ -59,7 +60,7 @@ class Reader:
 
     async def _input(self, run: TracedRun, content: Content) -> str:
         if run.input_object is not None:
-            return await self._large(json.loads(run.input_object), content)
+            return await self._large(json.loads(run.input_object), content, is_json=True)
         value = json.loads(run.input or "null")
         return content.text(value if isinstance(value, str) else dump(value))
 
@@ -73,10 +74,13 @@ class Reader:
         event = Shown(row.seq, row.type, json.loads(row.data), row.at, row.version)
         if not row.refs:
             return event
-        refs = json.loads(row.refs)
-        return replace(event, large={name.strip("/"): await self._large(ref, content) for name, ref in refs.items()})
+        large = {
+            name.strip("/"): await self._large(ref, content, is_json=row.type == RUN_COMPLETED)
+            for name, ref in json.loads(row.refs).items()
+        }
+        return replace(event, large=large)
 
-    async def _large(self, ref: dict[str, Any], content: Content) -> str:
+    async def _large(self, ref: dict[str, Any], content: Content, *, is_json: bool) -> str:
         head = b""
         if content.reads_objects:
             try:
@@ -84,7 +88,7 @@ class Reader:
                     head += chunk
             except NotFound:
                 return GONE
-        return content.large(ref, head)
+        return content.large(ref, head, is_json=is_json)
 
     async def priced(self, tenant_id: UUID, run_id: UUID, spans: list[Span]) -> list[Span]:
         """The spans, those of model calls with what the ledger says of them."""

@@ -28,10 +28,9 @@ def span_id(run: str, of: str) -> str:
 class Happened:
     """One run as its client and its model know it."""
 
-    def __init__(self, run: dict[str, Any], events: list[dict[str, Any]], requests: list[dict[str, Any]]) -> None:
+    def __init__(self, run: dict[str, Any], events: list[dict[str, Any]]) -> None:
         self.run = run
         self.events = events
-        self.requests = requests  # those of the scripted model, of this run
 
     @property
     def id(self) -> str:
@@ -41,7 +40,7 @@ class Happened:
         return [event for event in self.events if event["type"] == kind]
 
     @classmethod
-    async def read(cls, api: httpx.AsyncClient, run: str, requests: list[dict[str, Any]]) -> Happened:
+    async def read(cls, api: httpx.AsyncClient, run: str) -> Happened:
         found = (await api.get(f"/v1/runs/{run}")).raise_for_status().json()
         events: list[dict[str, Any]] = []
         while True:
@@ -49,7 +48,7 @@ class Happened:
             page = (await api.get(f"/v1/runs/{run}/events", params={"after": after, "limit": 100})).raise_for_status()
             items = page.json()["items"]
             if not items:
-                return cls(found, events, requests)
+                return cls(found, events)
             events += items
 
 
@@ -69,6 +68,30 @@ def check_whole(receiver: ReceiverOfTraces, happened: Happened, tags: set[str], 
     for span in last.values():
         assert span.attributes["user.id"] == happened.run["created_by"]
         assert span.attributes["session.id"] == happened.id
+
+
+def check_counted(
+    receiver: ReceiverOfTraces, runs: list[Happened], requests: list[dict[str, Any]], *, lost: int = 0
+) -> None:
+    """What the provider counted, request by request, is what the traces of all runs of an agent say.
+
+    `lost` requests at the most were answered to a worker that died over it.
+    """
+    counted = Counter(
+        (r["usage"]["prompt_tokens"], r["usage"]["completion_tokens"])
+        for r in requests
+        if r["usage"] and r["state"] == "finished" and r["fault"] != "no_usage"
+    )
+    told: Counter[tuple[int, int]] = Counter()
+    for happened in runs:
+        last = [spans[-1] for spans in receiver.trace(happened.id).values()]
+        told += Counter(
+            (_tokens(span, "input"), _tokens(span, "output"))
+            for span in last
+            if span.attributes.get("langfuse.observation.metadata.ledger") == "settled"
+        )
+    assert told <= counted, told - counted
+    assert (counted - told).total() <= lost, counted - told
 
 
 def _check_ids(trace: dict[str, list[Seen]], happened: Happened) -> None:
@@ -108,13 +131,6 @@ def _check_generations(last: dict[str, Seen], happened: Happened) -> None:
     assert all(span.parent == root for span in spans)
     total = sum((_cost(span) for span in spans), Decimal(0))
     assert total == Decimal(happened.run["usage"]["cost_usd"]), (happened.id, total)
-    sent = {span.id: span for span in spans if span.attributes["langfuse.observation.metadata.ledger"] == "settled"}
-    # What the provider counted, request by request, is what the spans say: none is missing, none is there twice.
-    counted = Counter(
-        (r["usage"]["prompt_tokens"], r["usage"]["completion_tokens"]) for r in happened.requests if r["usage"]
-    )
-    told = Counter((_tokens(span, "input"), _tokens(span, "output")) for span in sent.values())
-    assert told <= counted, (happened.id, told, counted)
     for event in happened.of("model.completed"):
         data = event["data"]
         span = last[span_id(happened.id, f"m{data['turn']}.{data['attempt']}")]

@@ -56,6 +56,7 @@ class Fault:
     hang: float = 0.0  # seconds before anything is answered
     reject: int = 0  # so many of the spans are refused, in a partial success
     taken: bool = False
+    reset: bool = False  # the connection breaks
 
 
 class ReceiverOfTraces:
@@ -85,6 +86,10 @@ class ReceiverOfTraces:
             return self._kept(spans, project)
         if fault.taken:
             self.seen += spans
+        if fault.reset:
+            self.requests.append((time.monotonic(), project, None))
+            serving.reset(request.scope)
+            return Response(status_code=500)
         if fault.hang:
             await asyncio.sleep(fault.hang)
         if fault.reject:

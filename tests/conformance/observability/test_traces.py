@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.conformance.observability.comparing import Happened, check_whole
+from tests.conformance.observability.comparing import Happened, check_counted, check_whole
 from tests.conformance.observability.receiver import ReceiverOfTraces
 from tests.fixtures.platform import NO_TLS, Platform, call, eventually
 
@@ -53,7 +53,9 @@ async def test_a_run_is_one_trace(platform: Platform, receiving: tuple[ReceiverO
             await model.release(agent)
             await api.runs.wait(run.id, timeout=20)
             await complete(receiver, run.id)
-        happened = await Happened.read(http, run.id, await model.requests(agent))
+        happened = await Happened.read(http, run.id)
+        requests = await model.requests(agent)
+    check_counted(receiver, [happened], requests)
     check_whole(receiver, happened, {"tenant:chaos", f"agent:{agent}", "version:1", "team:blue"})
     generations = [s[-1] for s in receiver.trace(run.id).values() if s[-1].kind == "generation"]
     assert {s.attributes["langfuse.observation.model.parameters"] for s in generations} == {'{"temperature":0.5}'}
