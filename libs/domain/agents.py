@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -49,17 +49,43 @@ class Limits(Strict):
         return Limits(**tightest)
 
 
-class AgentSpec(Strict):
-    """One version of an agent; immutable once made."""
+PROMPT_NAME = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$", description="of the prompt in LangFuse")
+
+
+class PromptReference(Strict):
+    """Instructions that are a prompt of LangFuse: they are fetched once, when the version is made."""
+
+    prompt: str = PROMPT_NAME
+    label: str | None = Field(None, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")
+    version: int | None = Field(None, ge=1, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _names_one(self) -> PromptReference:
+        if self.label is not None and self.version is not None:
+            raise ValueError("names a label and a version; one of them says which text is meant")
+        return self
+
+
+class PinnedPrompt(Strict):
+    """The prompt whose text the instructions are."""
+
+    name: str = PROMPT_NAME
+    version: int = Field(ge=1, le=2**31 - 1)
+
+
+class _Spec(Strict):
+    """What a spec says beside its instructions."""
 
     model: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}/[^\s\x00-\x1f]{1,200}$", description="provider/name")
     provider_key: SecretReference | None = Field(
         None, description="the tenant's own key at the provider, sent as a bearer token in place of the platform's"
     )
-    instructions: str = Field("", max_length=MAX_INSTRUCTIONS)
     parameters: Parameters = Parameters()
     tools: tuple[ToolSpec, ...] = Field((), max_length=MAX_TOOLS)
     output_schema: dict[str, Any] | None = None
+    prompt: PinnedPrompt | None = Field(
+        None, description="the prompt of LangFuse that the instructions were taken from"
+    )
     limits: Limits = Limits()
 
     @field_validator("output_schema")
@@ -70,7 +96,7 @@ class AgentSpec(Strict):
         return schema
 
     @model_validator(mode="after")
-    def _names_each_function_once(self) -> AgentSpec:
+    def _names_each_function_once(self) -> Self:
         if repeated := repeated_functions(self.tools):
             raise ValueError(f"tools offer a function more than once: {', '.join(repeated)}")
         if len(set(self.secrets.values())) > MAX_SECRETS:
@@ -93,6 +119,24 @@ class AgentSpec(Strict):
     @property
     def model_name(self) -> str:
         return self.model.split("/", 1)[1]
+
+
+class AgentSpec(_Spec):
+    """One version of an agent; immutable once made."""
+
+    instructions: str = Field("", max_length=MAX_INSTRUCTIONS)
+
+
+class AgentDraft(_Spec):
+    """A spec as it is sent: its instructions may name a prompt of LangFuse, whose text they become."""
+
+    instructions: Annotated[str, Field(max_length=MAX_INSTRUCTIONS)] | PromptReference = ""
+
+    @model_validator(mode="after")
+    def _is_pinned_once(self) -> AgentDraft:
+        if self.prompt is not None and isinstance(self.instructions, PromptReference):
+            raise ValueError("instructions name a prompt, and `prompt` says that they were taken from one")
+        return self
 
 
 def _token(name: str) -> str:

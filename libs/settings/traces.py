@@ -104,12 +104,18 @@ class Destinations(BaseModel):
         return self.projects[self.project_of(tenant)].project.redact
 
 
-class TracesSettings(LangfuseSettings):
-    """How traces of runs are sent to LangFuse, or to another receiver of OTLP."""
+class ProjectsSettings(LangfuseSettings):
+    """Which projects there are, and whose they are."""
 
     traces_projects_file: Path | None = Field(None, description="YAML: projects, and tenants' own, see docs/traces.md")
     traces_environment: EnvironmentName = Field("default", description="environment shown in LangFuse")
     traces_redact: Redaction = Field("nothing", description="content in traces: nothing is redacted, hashes, or all")
+    traces_ca_file: str | None = Field(None, description="CA bundle (PEM) of the receivers' certificates")
+
+
+class TracesSettings(ProjectsSettings):
+    """How traces of runs are sent to LangFuse, or to another receiver of OTLP."""
+
     traces_look_seconds: float = Field(1, gt=0, description="how often runs are looked for that have news")
     traces_pause_seconds: float = Field(5, gt=0, description="between two sendings of a run that goes on")
     traces_timeout_seconds: float = Field(10, gt=0, le=25, description="one request, from start to end")
@@ -120,10 +126,9 @@ class TracesSettings(LangfuseSettings):
     traces_request_bytes: int = Field(
         1_048_576, ge=16_384, le=16_777_216, description="about, of one request, unzipped"
     )
-    traces_ca_file: str | None = Field(None, description="CA bundle (PEM) of the receivers' certificates")
 
 
-def load_destinations(settings: TracesSettings) -> Destinations | None:
+def load_destinations(settings: ProjectsSettings) -> Destinations | None:
     """Where traces go; None: nowhere.
 
     Raises:
@@ -152,7 +157,7 @@ def _file(path: Path | None) -> ProjectsFile:
         raise BadProjects(f"TRACES_PROJECTS_FILE={path} cannot be used: {error}") from error
 
 
-def _of_environment(settings: TracesSettings) -> Destination:
+def _of_environment(settings: ProjectsSettings) -> Destination:
     project = Project(
         url=settings.langfuse_host or "", environment=settings.traces_environment, redact=settings.traces_redact
     )

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from libs.clients.counters import Counters
 from libs.clients.event_stream import EventStream
 from libs.clients.keycloak import Keycloak
+from libs.clients.langfuse import Prompts
 from libs.clients.object_store import ObjectStore
 from libs.clients.sealing import KeyRing
 from libs.clients.temporal import Temporal
@@ -75,6 +76,8 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
             await services.stream.close()
             await services.counters.close()
             await keys.close()
+            if services.prompts:
+                await services.prompts.close()
             if services.keycloak:
                 await services.keycloak.close()
             await services.database.close()
@@ -113,6 +116,7 @@ def build(settings: ApiSettings, keys: KeySet) -> Services:
         task_queue=settings.temporal_task_queue,
         worker_dead_after=settings.worker_dead_after_seconds,
         tracing=tracing,
+        prompts=Prompts.open(settings),
         keycloak=Keycloak.open(settings),
     )
 

@@ -8,6 +8,7 @@ from typing import TypedDict
 from libs.clients.counters import Counters
 from libs.clients.event_stream import EventStream
 from libs.clients.keycloak import Keycloak
+from libs.clients.langfuse import Prompts
 from libs.clients.object_store import ObjectStore
 from libs.clients.sealing import KeyRing
 from libs.database.engine import Database
@@ -45,6 +46,7 @@ class Services:
     task_queue: str = ""  # of the workers that count
     worker_dead_after: float = 8.0  # seconds
     tracing: Tracing = OFF
+    prompts: Prompts | None = None  # None: no LangFuse project is configured
     keycloak: Keycloak | None = None  # None: users and service accounts are made at the issuer itself
 
 

@@ -11,6 +11,7 @@ from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.redis import RedisSettings
 from libs.settings.secrets import SecretsSettings
 from libs.settings.temporal import TemporalSettings
+from libs.settings.traces import ProjectsSettings
 from libs.settings.tracing import TracingSettings
 from services.api.sources import parse_networks
 
@@ -24,6 +25,7 @@ class ApiSettings(
     SecretsSettings,
     LivenessSettings,
     TracingSettings,
+    ProjectsSettings,
 ):
     """The control plane and everything it speaks to."""
 

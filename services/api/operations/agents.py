@@ -19,6 +19,7 @@ from services.api.callers import Caller
 from services.api.dependencies import Call
 from services.api.operations.allowances import require_allowed
 from services.api.operations.idempotency import answer_once
+from services.api.operations.prompts import answered_before, pinned
 from services.api.operations.secrets import check_named
 from services.api.schemas.agents import AgentCreate, VersionCreate, agent_json, version_json
 
@@ -26,7 +27,10 @@ from services.api.schemas.agents import AgentCreate, VersionCreate, agent_json, 
 async def create_agent(call: Call, wanted: AgentCreate) -> Answer:
     """An agent with version 1, which is promoted."""
     require_allowed(call.services, call.tenant_id, wanted.spec.model)
-    spec, spec_digest = _spec_text(call.sent["spec"])
+    if (answer := await answered_before(call, wanted.spec)) is not None:
+        return answer
+    sent, prompt = await pinned(call, wanted.spec)
+    spec, spec_digest = _spec_text(sent)
 
     async def work(connection: AsyncConnection) -> Answer:
         by = call.caller.subject
@@ -36,7 +40,7 @@ async def create_agent(call: Call, wanted: AgentCreate) -> Answer:
             raise Conflict(f"An agent {wanted.slug} exists already (perhaps archived). Choose another slug.")
         number = await agents.add_version(connection, call.tenant_id, agent.id, spec_digest, spec, by)
         agent = await agents.promote(connection, agent.id, number)
-        after = {"description": agent.description, "promoted_version": number, "digest": spec_digest}
+        after = {"description": agent.description, "promoted_version": number, "digest": spec_digest, **prompt}
         await _note(connection, call.caller, "create_agent", f"agent/{agent.slug}", None, after)
         return Answer(201, agent_json(agent), f"/v1/agents/{agent.slug}")
 
@@ -74,9 +78,15 @@ async def archive_agent(call: Call, slug: str) -> None:
 
 
 async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer:
-    """A new version, or the one that has this content already."""
+    """A new version, or the one that has this content already.
+
+    A prompt that it names is read before, outside of any transaction, and its text is the content.
+    """
     require_allowed(call.services, call.tenant_id, wanted.spec.model)
-    spec, spec_digest = _spec_text(call.sent["spec"])
+    if (answer := await answered_before(call, wanted.spec)) is not None:
+        return answer
+    sent, prompt = await pinned(call, wanted.spec)
+    spec, spec_digest = _spec_text(sent)
 
     async def work(connection: AsyncConnection) -> Answer:
         agent = _found(await agents.lock(connection, slug), slug)
@@ -90,7 +100,7 @@ async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer
             else await agents.add_version(connection, call.tenant_id, agent.id, spec_digest, spec, call.caller.subject)
         )
         if known is None:
-            target, after = f"agent/{slug}/version/{number}", {"digest": spec_digest}
+            target, after = f"agent/{slug}/version/{number}", {"digest": spec_digest, **prompt}
             await _note(connection, call.caller, "create_agent_version", target, None, after)
         if wanted.promote:
             await _promote(connection, call.caller, agent, number)

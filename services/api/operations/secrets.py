@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.database import audit, secrets
 from libs.database.engine import Database
 from libs.database.secrets import SecretRow
-from libs.domain.agents import AgentSpec
+from libs.domain.agents import AgentDraft
 from libs.domain.errors import Flaw, InvalidRequest, NotFound, SecretsNotConfigured
 from services.api.dependencies import Call
 from services.api.schemas.shared import rfc3339
@@ -61,7 +61,7 @@ async def _note(
     )
 
 
-async def check_named(connection: AsyncConnection, spec: AgentSpec) -> None:
+async def check_named(connection: AsyncConnection, spec: AgentDraft) -> None:
     """Refuse a spec that names a secret which is not there.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from libs.database.agents import AgentRow, VersionRow
-from libs.domain.agents import AgentSpec
+from libs.domain.agents import AgentDraft
 from services.api.schemas.shared import Answered, Sent, Slug, Text, rfc3339, spliced, to_json
 
 Description = Annotated[Text, StringConstraints(max_length=2000)]
@@ -17,7 +17,7 @@ Description = Annotated[Text, StringConstraints(max_length=2000)]
 class AgentCreate(Sent):
     slug: Slug
     description: Description = ""
-    spec: AgentSpec = Field(description="becomes version 1, which is promoted")
+    spec: AgentDraft = Field(description="becomes version 1, which is promoted")
 
 
 class AgentUpdate(Sent):
@@ -39,7 +39,7 @@ class AgentPage(Answered):
 
 
 class VersionCreate(Sent):
-    spec: AgentSpec
+    spec: AgentDraft
     promote: bool = Field(default=False, strict=True)
 
 
@@ -49,7 +49,7 @@ class VersionRead(Answered):
     agent: str
     number: int
     digest: str = Field(pattern="^sha256:[0-9a-f]{64}$")
-    spec: dict[str, Any] = Field(description="as it was sent")
+    spec: dict[str, Any] = Field(description="as it was sent; a prompt that it named is pinned: text, name, version")
     promoted: bool
     created_at: datetime
     created_by: str
