@@ -19,6 +19,7 @@ from services.api.routes import (
     events,
     plans,
     prices,
+    re_ratings,
     runs,
     scores,
     secrets,
@@ -37,8 +38,8 @@ Errors are `application/problem+json` with a stable `code`. A body may have 1 Mi
 # Routes are tried in order, so what is asked most stands first.
 ROUTERS = (
     events.router, runs.router, scores.router, agents.router, artifacts.router, tenants.router, users.router,
-    plans.router, prices.router, usage.router, audit.router, erasures.router, secrets.router, service_accounts.router,
-    traces.router, system.router,
+    plans.router, prices.router, re_ratings.router, usage.router, audit.router, erasures.router, secrets.router,
+    service_accounts.router, traces.router, system.router,
 )  # fmt: skip
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]

@@ -9,9 +9,10 @@ from itertools import islice
 from typing import Annotated
 
 import typer
-from agent_runtime import Price
+from agent_runtime import Price, ReRating
 
 from services.cli.access import client
+from services.cli.exits import RUN_FAILED
 from services.cli.output import AsJson, print_json, print_table
 
 prices = typer.Typer(no_args_is_help=True, help="What models cost (role admin).")
@@ -98,6 +99,63 @@ def set_price(
     if as_json:
         return print_json(found.as_json())
     show([found], as_json)
+
+
+@prices.command("rerate")
+def rerate(
+    ctx: typer.Context,
+    model: Model,
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="A day (UTC) or a time.")],
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Not included; default, and at the most: now.")
+    ] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until it is done.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Price past calls again, by the prices as they are known now; exits with 1 when it is not done in time.
+
+    Calls keep what they were settled at: corrections are added, and a second time adds none.
+    """
+    provider, name = named(model)
+    begin = moment(since, "--from") or datetime.now(UTC)
+    api = client(ctx, "admin")
+    found = api.prices.rerate(provider, name, since=begin, until=moment(until, "--to"))
+    if wait:
+        found = api.prices.wait(found.id, wait)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        show_re_ratings([found])
+    if wait and not found.done:
+        raise typer.Exit(RUN_FAILED)
+
+
+@prices.command("reratings")
+def list_re_ratings(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List what was priced again, newest first."""
+    found = list(islice(client(ctx, "admin").prices.re_ratings(page_size=min(limit, 200)), limit))
+    if as_json:
+        return print_json({"items": [each.as_json() for each in found]})
+    show_re_ratings(found)
+
+
+def show_re_ratings(found: Iterable[ReRating]) -> None:
+    columns = ("re-rating", "model", "from", "to", "status", "calls", "corrected", "USD", "by")
+    rows = [
+        (
+            each.id,
+            f"{each.provider}/{each.model}",
+            each.since,
+            each.until,
+            each.status,
+            each.calls,
+            each.corrected,
+            each.amount_usd,
+            each.requested_by,
+        )
+        for each in found
+    ]
+    print_table(columns, rows, "Nothing was priced again.")
 
 
 def show(found: Iterable[Price], as_json: bool) -> None:

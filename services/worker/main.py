@@ -51,6 +51,7 @@ from services.worker.metering import Meter
 from services.worker.observing import Observer
 from services.worker.prices import PriceBook
 from services.worker.reconciler import Reconciler
+from services.worker.rerating import ReRater
 from services.worker.sealer import Sealer
 from services.worker.settings import WorkerSettings
 from services.worker.specs import BuildTools, Functions, Specs
@@ -213,8 +214,9 @@ async def _started(process: Process, background: Background, module: str) -> lis
         Stores(process.objects, process.live_keys, temporal_client),
         settings.worker_erase_seconds,
     )
+    rerater = ReRater(process.database)
     collector = Collector(process.database, process.objects, settings.worker_erase_seconds)
-    background.start(reconciler.work(), admissions.work(), eraser.work(), collector.work())
+    background.start(reconciler.work(), admissions.work(), eraser.work(), collector.work(), rerater.work())
     if settings.worker_backlog_seconds is not None:
         background.start(Backlog(temporal_client, settings.worker_backlog_seconds).work())
     if process.destinations is not None:

@@ -57,7 +57,7 @@ from agent_runtime.models import (
 from agent_runtime.retry import NEVER, Retry
 from agent_runtime.scores import Score
 from agent_runtime.traces import Refusal, RetriesAsked
-from agent_runtime.usage_models import Price, UsageGroup, UsagePart, UsageReport, UsageSums
+from agent_runtime.usage_models import Price, ReRating, UsageGroup, UsagePart, UsageReport, UsageSums
 
 __all__ = [
     "NEVER",
@@ -95,6 +95,7 @@ __all__ = [
     "PayloadTooLarge",
     "Price",
     "QuotaExceeded",
+    "ReRating",
     "Refusal",
     "RetriesAsked",
     "Retry",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import datetime
 from decimal import Decimal
 
 from agent_runtime.binding import AsyncCall, AsyncItems, AsyncNoun, Call, Items, Noun
 from agent_runtime.delivery import ask, walk
 from agent_runtime.messages import get, post, present, text_of
-from agent_runtime.steps import Flow, Plan
-from agent_runtime.usage_models import Price
+from agent_runtime.retry import Retry
+from agent_runtime.steps import Conversation, Flow, Plan, Wait
+from agent_runtime.usage_models import Price, ReRating
+
+PAUSE = 1.0  # seconds between looks
 
 
 def list_prices(*, provider: str | None = None, page_size: int = 50) -> Flow[Price]:
@@ -52,12 +57,58 @@ def set_price(
     return ask(post("prices", body=body, key=idempotency_key), Price.received)
 
 
+def rerate(
+    provider: str,
+    model: str = "*",
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    idempotency_key: str | None = None,
+) -> Plan[ReRating]:
+    """Price past calls again, at the prices that are known now to have been in force when they were opened.
+
+    `until` is not included; default, and at the most: now. Rows of calls stay as they are, what is missing to the right
+    cost is added as correcting rows, and asking again adds none. Raises `Forbidden`, `InvalidRequest`.
+    """
+    body = {"provider": provider, "model": model, "from": text_of(since)}
+    body |= present(to=None if until is None else text_of(until))
+    return ask(post("re-ratings", body=body, key=idempotency_key), ReRating.received)
+
+
+def get_re_rating(re_rating_id: str) -> Plan[ReRating]:
+    """How far one has come. Raises `NotFound`."""
+    return ask(get("re-ratings", re_rating_id), ReRating.received)
+
+
+def list_re_ratings(*, page_size: int = 50) -> Flow[ReRating]:
+    """Newest first."""
+    return walk(get("re-ratings", params=[("limit", page_size)]), ReRating)
+
+
+def wait_for_re_rating(re_rating_id: str, timeout: float | None = None) -> Plan[ReRating]:
+    """Wait until one is done, at most `timeout` seconds; look at `done`. Raises `NotFound`."""
+
+    def converse(retry: Retry) -> Conversation[ReRating]:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            found = yield from get_re_rating(re_rating_id).converse(retry)
+            if found.done or time.monotonic() >= deadline:
+                return found
+            yield Wait(min(PAUSE, max(0.0, deadline - time.monotonic())))
+
+    return Plan(converse)
+
+
 class Prices(Noun):
     """`client.prices`"""
 
     list = Items(list_prices)
     history = Items(list_price_history)
     set = Call(set_price)
+    rerate = Call(rerate)
+    re_rating = Call(get_re_rating)
+    re_ratings = Items(list_re_ratings)
+    wait = Call(wait_for_re_rating)
 
 
 class AsyncPrices(AsyncNoun):
@@ -66,3 +117,7 @@ class AsyncPrices(AsyncNoun):
     list = AsyncItems(list_prices)
     history = AsyncItems(list_price_history)
     set = AsyncCall(set_price)
+    rerate = AsyncCall(rerate)
+    re_rating = AsyncCall(get_re_rating)
+    re_ratings = AsyncItems(list_re_ratings)
+    wait = AsyncCall(wait_for_re_rating)

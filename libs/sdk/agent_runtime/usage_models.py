@@ -66,3 +66,24 @@ class UsageReport(Document):
     group_by: list[str] = Field(default_factory=list)
     total: UsageSums
     items: list[UsageGroup] = Field(default_factory=list)
+
+
+class ReRating(Document):
+    """Past calls that are priced again: how many were looked at, how many were corrected, by how much in all."""
+
+    id: str
+    provider: str
+    model: str = "*"
+    since: datetime
+    until: datetime
+    status: str = "working"
+    calls: int = 0
+    corrected: int = 0
+    amount_usd: Decimal = Decimal(0)
+    requested_by: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status == "done"

@@ -62,6 +62,10 @@ def _price(values: Values) -> Any:
     return {"provider": "isolation", "model": token_hex(6), "input_price": "0", "output_price": "0"}
 
 
+def _re_rating(values: Values) -> Any:
+    return {"provider": "isolation", "from": "2020-01-01T00:00:00Z"}
+
+
 AGENT = {"agent": "agent"}
 SHARED_AGENT = {"agent": "shared"}
 VERSION = {"agent": "agent", "number": "number"}
@@ -112,6 +116,9 @@ ROUTES: dict[str, Route] = {
     "GET /v1/prices": Route(volatile=True),
     "GET /v1/prices/history": Route(volatile=True),
     "POST /v1/prices": Route(body=_price, forbidden=True),
+    "GET /v1/re-ratings": Route(forbidden=True),
+    "GET /v1/re-ratings/{re_rating_id}": Route({"re_rating_id": "run"}, forbidden=True),
+    "POST /v1/re-ratings": Route(body=_re_rating, forbidden=True),
     "GET /v1/runs": Route(),
     "POST /v1/runs": Route(body=_run, names=("agent",)),
     "GET /v1/runs/{run_id}": Route(RUN),

@@ -18,6 +18,7 @@ from tests.integration.api.contract import Contract
 MARK = "content-of-the-tenant-7f3a"  # in all that the tenant keeps; nobody else may be answered with it
 STRANGERS = ("admin", "colleague", "operator of another", "user of another")
 SPEC = {"model": "scripted/x", "instructions": MARK}
+LONG_AGO = "2020-01-01T00:00:00Z"
 
 
 @dataclass
@@ -86,6 +87,10 @@ class Ground:
     def new_artifact(self) -> str:
         answer = self.callers["user"].post("/v1/artifacts", params={"name": MARK}, content=MARK.encode())
         return str(self.made(answer)["id"])
+
+    def new_re_rating(self) -> str:
+        body = {"provider": "roles", "from": LONG_AGO}
+        return str(self.made(self.callers["admin"].post("/v1/re-ratings", json=body))["id"])
 
     def new_secret(self) -> str:
         name = f"s-{secrets.token_hex(6)}"
@@ -178,6 +183,9 @@ CASES: dict[str, Case] = {
     ),
     "list_prices": Case("GET", "/v1/prices"),
     "list_price_history": Case("GET", "/v1/prices/history"),
+    "create_re_rating": Case("POST", "/v1/re-ratings", lambda: {"provider": "roles", "from": LONG_AGO}, own=202),
+    "list_re_ratings": Case("GET", "/v1/re-ratings"),
+    "get_re_rating": Case("GET", lambda ground: f"/v1/re-ratings/{ground.new_re_rating()}"),
     "get_usage": Case("GET", "/v1/usage"),
     "list_audit_entries": Case("GET", "/v1/audit"),
     "export_audit_log": Case("GET", "/v1/audit/export"),
@@ -302,5 +310,5 @@ def test_an_administrator_reads_no_tenants_content() -> None:
         "create_tenant", "list_tenants", "get_tenant", "update_tenant", "delete_tenant", "block_user", "unblock_user",
         "list_blocks", "list_plans", "get_plan", "put_plan", "list_audit_entries", "export_audit_log", "get_audit_head",
         "list_erasures", "get_erasure", "check_erasure", "set_price", "list_prices", "list_price_history",
-        "get_usage",
+        "get_usage", "create_re_rating", "list_re_ratings", "get_re_rating",
     }  # fmt: skip

@@ -19,6 +19,17 @@ PRICE = {
     "output_price": "2",
     "valid_from": "2026-11-01T10:00:00.000000Z",
 }
+RERATING = {
+    "id": "08",
+    "provider": "local",
+    "model": "small",
+    "since": "2026-11-01T00:00:00.000000Z",
+    "until": "2026-11-02T00:00:00.000000Z",
+    "status": "done",
+    "calls": 7,
+    "corrected": 3,
+    "amount_usd": "-0.5",
+}
 SUMS = {"calls": 1, "cost_usd": "0.125", "estimated": {"calls": 1, "cost_usd": "0.125"}, "unpriced_calls": 3}
 REPORT = {
     "since": "2026-11-01T00:00:00.000000Z",
@@ -31,6 +42,8 @@ READS: list[tuple[list[str], Answer, str]] = [
     (["prices", "list"], page(PRICE), "/v1/prices"),
     (["prices", "history", "local/small"], page(PRICE), "/v1/prices/history"),
     (["prices", "set", "local/small", "--input", "0.5", "--output", "2"], ok(PRICE, 201), "/v1/prices"),
+    (["prices", "rerate", "local/small", "--from", "2026-11-01", "--wait", "0"], ok(RERATING, 202), "/v1/re-ratings"),
+    (["prices", "reratings"], page(RERATING), "/v1/re-ratings"),
     (["usage", "--by", "day", "--by", "agent"], ok(REPORT), "/v1/usage"),
 ]
 

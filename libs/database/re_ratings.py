@@ -1,0 +1,210 @@
+"""Pricing past calls again: what was asked for, how far it has come, and the correcting rows.
+
+A call's row is never changed. Its target is what its tokens cost at the price that was in force, by what is known now,
+when it was opened; a correction is what is missing to that, so that repeating everything adds nothing.
+"""
+
+# ruff: noqa: S608 - what is put into the statements are constants of this module
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.database.statements import Statement
+
+_COLUMNS = (
+    "id, provider, model, since, until, requested_by, created_at, finished_at, at_tenant, CAST(at_call AS text), "
+    "calls, corrected, amount"
+)
+_ADD = Statement(
+    f"""
+    INSERT INTO re_ratings (provider, model, since, until, requested_by)
+    SELECT CAST(:provider AS text), CAST(:model AS text), CAST(:since AS timestamptz),
+           LEAST(COALESCE(CAST(:until AS timestamptz), now.at), now.at), CAST(:by AS text)
+    FROM (SELECT clock_timestamp() AS at) AS now
+    WHERE CAST(:since AS timestamptz) < LEAST(COALESCE(CAST(:until AS timestamptz), now.at), now.at)
+    RETURNING {_COLUMNS}
+    """
+)
+_FIND = Statement(f"SELECT {_COLUMNS} FROM re_ratings WHERE id = CAST(:id AS uuid)")
+_PAGE = Statement(
+    f"""
+    SELECT {_COLUMNS} FROM re_ratings WHERE CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)
+    ORDER BY id DESC LIMIT CAST(:limit AS int)
+    """
+)
+# Moving the next look is what claims one; whoever dies over it has it taken over when the lease is up.
+_CLAIM = Statement(
+    f"""
+    UPDATE re_ratings SET next_look_at = clock_timestamp() + make_interval(secs => CAST(:lease AS float8))
+    WHERE id IN (
+        SELECT id FROM re_ratings WHERE finished_at IS NULL AND next_look_at <= clock_timestamp()
+        ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING {_COLUMNS}
+    """
+)
+_NEXT_TENANT = Statement(
+    """
+    SELECT id FROM tenants WHERE CAST(:after AS uuid) IS NULL OR id > CAST(:after AS uuid) ORDER BY id LIMIT 1
+    """
+)
+_NOTE = Statement(
+    """
+    UPDATE re_ratings SET at_tenant = CAST(:tenant AS uuid), at_call = CAST(:call AS jsonb),
+        calls = calls + CAST(:calls AS bigint), corrected = corrected + CAST(:corrected AS bigint),
+        amount = amount + CAST(:amount AS numeric),
+        next_look_at = clock_timestamp() + make_interval(secs => CAST(:lease AS float8))
+    WHERE id = CAST(:id AS uuid) AND finished_at IS NULL
+        AND (at_tenant, at_call) IS NOT DISTINCT FROM (CAST(:was_tenant AS uuid), CAST(:was_call AS jsonb))
+    RETURNING 1
+    """
+)
+_FINISH = Statement("UPDATE re_ratings SET finished_at = clock_timestamp() WHERE id = CAST(:id AS uuid)")
+# The calls are locked: one that was estimated and is settled meanwhile would be corrected for other tokens than it has.
+_CORRECT = Statement(
+    """
+    WITH batch AS MATERIALIZED (
+        SELECT c.* FROM model_calls c
+        WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at >= CAST(:since AS timestamptz)
+            AND c.opened_at < CAST(:until AS timestamptz) AND c.provider = CAST(:provider AS text)
+            AND (CAST(:model AS text) = '*' OR c.model = CAST(:model AS text)) AND c.state IN ('settled', 'estimated')
+            AND (CAST(:after AS jsonb) IS NULL OR (c.opened_at, c.run_id, c.turn, c.attempt) > (
+                CAST(CAST(:after AS jsonb) ->> 0 AS timestamptz), CAST(CAST(:after AS jsonb) ->> 1 AS uuid),
+                CAST(CAST(:after AS jsonb) ->> 2 AS int), CAST(CAST(:after AS jsonb) ->> 3 AS int)))
+            AND (CAST(:after AS jsonb) IS NULL OR c.opened_at >= CAST(CAST(:after AS jsonb) ->> 0 AS timestamptz))
+        ORDER BY c.opened_at, c.run_id, c.turn, c.attempt LIMIT CAST(:limit AS int) FOR SHARE
+    ), priced AS (
+        SELECT b.*, p.input_price AS in_price, p.cached_input_price AS cached_price, p.output_price AS out_price,
+               cost_of(b.input_tokens, b.cached_input_tokens, b.output_tokens, p.input_price, p.cached_input_price,
+                       p.output_price) - b.cost - k.amount AS missing,
+               k.number, b.input_price IS NULL AND k.number = 0 AS first
+        FROM batch b CROSS JOIN LATERAL (
+            SELECT p.* FROM model_prices p
+            WHERE p.provider = b.provider AND p.model IN (b.model, '*') AND p.valid_from <= b.opened_at
+            ORDER BY p.model = b.model DESC, p.valid_from DESC, p.id DESC LIMIT 1
+        ) AS p CROSS JOIN LATERAL (
+            SELECT COALESCE(sum(k.amount), 0) AS amount, COALESCE(max(k.number), 0) AS number FROM cost_corrections k
+            WHERE k.tenant_id = b.tenant_id AND k.run_id = b.run_id AND k.turn = b.turn AND k.attempt = b.attempt
+        ) AS k
+    ), added AS (
+        INSERT INTO cost_corrections (tenant_id, run_id, turn, attempt, number, re_rating_id, provider, model,
+                                      opened_at, input_price, cached_input_price, output_price, amount, first)
+        SELECT tenant_id, run_id, turn, attempt, number + 1, CAST(:id AS uuid), provider, model, opened_at, in_price,
+               cached_price, out_price, missing, first
+        FROM priced WHERE missing <> 0 OR first
+        ON CONFLICT DO NOTHING RETURNING amount
+    ), mine AS (
+        SELECT amount FROM added
+        UNION ALL
+        SELECT k.amount FROM cost_corrections k JOIN batch b
+            ON k.tenant_id = b.tenant_id AND k.run_id = b.run_id AND k.turn = b.turn AND k.attempt = b.attempt
+        WHERE k.re_rating_id = CAST(:id AS uuid)
+    )
+    SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM mine), (SELECT COALESCE(sum(amount), 0) FROM mine),
+           (SELECT CAST(jsonb_build_array(b.opened_at, b.run_id, b.turn, b.attempt) AS text) FROM batch b
+            ORDER BY b.opened_at DESC, b.run_id DESC, b.turn DESC, b.attempt DESC LIMIT 1)
+    """
+)
+
+
+class ReRatingRow(NamedTuple):
+    """What is priced again. `at_call`, JSON text, is the last call of `at_tenant` that was looked at."""
+
+    id: UUID
+    provider: str
+    model: str
+    since: datetime
+    until: datetime
+    requested_by: str
+    created_at: datetime
+    finished_at: datetime | None
+    at_tenant: UUID | None
+    at_call: str | None
+    calls: int
+    corrected: int
+    amount: Decimal
+
+
+class Batch(NamedTuple):
+    """What came of some calls of a tenant; `last` of them, None when there was none left."""
+
+    calls: int
+    corrected: int
+    amount: Decimal
+    last: str | None
+
+
+async def add(
+    connection: AsyncConnection, provider: str, model: str, since: datetime, until: datetime | None, by: str
+) -> ReRatingRow | None:
+    """Ask for it, until now at the most, as the platform; None when nothing is in that time."""
+    row = await _ADD.one(connection, provider=provider, model=model, since=since, until=until, by=by)
+    return ReRatingRow._make(row) if row else None
+
+
+async def find(connection: AsyncConnection, re_rating_id: UUID) -> ReRatingRow | None:
+    row = await _FIND.one(connection, id=re_rating_id)
+    return ReRatingRow._make(row) if row else None
+
+
+async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> list[ReRatingRow]:
+    """Newest first."""
+    return [ReRatingRow._make(row) for row in await _PAGE.run(connection, before=before, limit=limit)]
+
+
+async def claim(connection: AsyncConnection, lease: float) -> ReRatingRow | None:
+    """The next to work at, for so many seconds, as maintenance; each that is noted gives as many again."""
+    row = await _CLAIM.one(connection, lease=lease)
+    return ReRatingRow._make(row) if row else None
+
+
+async def next_tenant(connection: AsyncConnection, after: UUID | None) -> UUID | None:
+    """As maintenance."""
+    row = await _NEXT_TENANT.one(connection, after=after)
+    return row[0] if row else None
+
+
+async def correct(connection: AsyncConnection, tenant_id: UUID, work: ReRatingRow, limit: int) -> Batch:
+    """Correct the next calls of a tenant, as that tenant."""
+    row = await _CORRECT.one(
+        connection,
+        tenant=tenant_id,
+        id=work.id,
+        provider=work.provider,
+        model=work.model,
+        since=work.since,
+        until=work.until,
+        after=work.at_call if work.at_tenant == tenant_id else None,
+        limit=limit,
+    )
+    return Batch._make(row)
+
+
+async def note(
+    connection: AsyncConnection, work: ReRatingRow, tenant_id: UUID, done: Batch, lease: float
+) -> ReRatingRow | None:
+    """How far it has come, as maintenance; None when another worker has taken it over."""
+    call = done.last or (work.at_call if work.at_tenant == tenant_id else None)
+    values = {"calls": done.calls, "corrected": done.corrected, "amount": done.amount}
+    mine = await _NOTE.one(
+        connection,
+        id=work.id,
+        tenant=tenant_id,
+        call=call,
+        was_tenant=work.at_tenant,
+        was_call=work.at_call,
+        lease=lease,
+        **values,
+    )
+    return work._replace(at_tenant=tenant_id, at_call=call) if mine else None
+
+
+async def finish(connection: AsyncConnection, re_rating_id: UUID) -> None:
+    """As maintenance."""
+    await _FINISH.run(connection, id=re_rating_id)
