@@ -17,6 +17,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database.admission import HOLDS, WAITS
+from libs.database.runs import UNPRICED
 from libs.database.statements import Statement
 from libs.domain.events import Event
 from libs.domain.explanation.facts import (
@@ -39,7 +40,7 @@ _RUN = Statement(
         r.input_tokens, r.cached_input_tokens, r.output_tokens, r.reasoning_tokens, r.cost, r.estimated, r.turn,
         r.priority, r.created_by, r.created_at, r.admitted_at, r.started_at, r.finished_at, r.deadline_at, r.last_seq,
         r.checks, r.next_check_at, clock_timestamp(), t.status, t.plan, place.ahead, place.waiting, place.running,
-        p.running_runs
+        p.running_runs, {UNPRICED}
     FROM runs r
     JOIN agents a ON a.tenant_id = r.tenant_id AND a.id = r.agent_id
     JOIN tenants t ON t.id = r.tenant_id
@@ -163,8 +164,8 @@ async def run(connection: AsyncConnection, run_id: UUID, subject: str | None) ->
     row = await _RUN.one(connection, run=run_id, subject=subject)
     if row is None:
         return None
-    *values, ahead, waiting, running, limit = row
-    found = RunFacts(*values)
+    *values, ahead, waiting, running, limit, unpriced = row
+    found = replace(RunFacts(*values), unpriced_calls=unpriced)
     return found if ahead is None else replace(found, place=Place(ahead, waiting, running, limit))
 
 

@@ -16,14 +16,15 @@ from libs.database.admission import HOLDS, UNLIMITED, WAITS, NoPlace, Places
 from libs.database.idempotency import FREE
 from libs.database.statements import Statement
 
-_COLUMNS = """
+UNPRICED = """(SELECT count(*) FROM model_calls c WHERE c.tenant_id = r.tenant_id AND c.run_id = r.id
+        AND c.input_price IS NULL AND c.state <> 'not_sent')"""
+_COLUMNS = f"""
     r.id, a.slug, r.version, r.status,
     CASE WHEN r.admitted_at IS NULL AND r.finished_at IS NULL AND r.desired = 'run' THEN 'quota' ELSE r.waiting_for END,
     r.desired, r.error_code, r.error_message, r.input_tokens,
     r.cached_input_tokens, r.output_tokens, r.reasoning_tokens, r.cost, r.estimated, r.turn, CAST(r.labels AS text),
     r.priority, r.created_by, r.created_at, r.started_at, r.finished_at, r.deadline_at, r.last_seq, r.control_seq,
-    (SELECT count(*) FROM model_calls c WHERE c.tenant_id = r.tenant_id AND c.run_id = r.id
-        AND c.input_price IS NULL AND c.state <> 'not_sent')
+    {UNPRICED}
 """
 _CONTENT = "r.input, CAST(r.input_object AS text), r.output, CAST(r.output_object AS text)"
 _WITH_AGENT = "JOIN agents a ON a.tenant_id = r.tenant_id AND a.id = r.agent_id"

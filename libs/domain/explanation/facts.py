@@ -56,6 +56,7 @@ class RunFacts:
     tenant_status: str
     plan: str
     place: Place | None = None  # only of one that waits for its turn
+    unpriced_calls: int = 0  # model calls that had no price
 
     @property
     def finished(self) -> bool:

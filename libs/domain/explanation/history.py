@@ -101,7 +101,8 @@ def bill(facts: Facts) -> str:
         return "It has cost nothing so far." if not run.finished else "It cost nothing."
     cached = f" ({number(run.cached_input_tokens)} of them cached)" if run.cached_input_tokens else ""
     estimated = ", a part of it estimated because the provider's count never arrived" if run.estimated else ""
+    unpriced = f" {counted(run.unpriced_calls, 'model call')} had no price." if run.unpriced_calls else ""
     return (
         f"{counted(run.input_tokens, 'input token')}{cached} and {counted(run.output_tokens, 'output token')} "
-        f"cost {money(run.cost)}{estimated}."
+        f"cost {money(run.cost)}{estimated}.{unpriced}"
     )

@@ -149,6 +149,7 @@ def explanation_json(facts: Facts, found: Explanation) -> str:
                 "reasoning_tokens": run.reasoning_tokens,
                 "cost_usd": plain(run.cost),
                 "estimated": run.estimated,
+                "unpriced_calls": run.unpriced_calls,
             },
             "actions": [action._asdict() for action in found.actions],
         }
