@@ -14,6 +14,7 @@ from libs.observability.tracing import ACCEPT, EndedSpan, Tracing
 
 _RUN = re.compile(rb"/v1/runs/([0-9a-f-]{36})")
 _FIRST_ERROR = 400
+_NOBODYS = frozenset({401, 403, 404, 429})  # whoever is turned away leaves nothing in the trace of a run
 
 
 def trace_request(tracing: Tracing, scope: Scope, answer: Message, started: int) -> None:
@@ -22,7 +23,7 @@ def trace_request(tracing: Tracing, scope: Scope, answer: Message, started: int)
     if scope["method"] != "POST" or not route.startswith("/v1/runs"):
         return
     headers = {name.lower(): value for name, value in answer.get("headers", ())}
-    run_id = _run_of(scope, headers)
+    run_id = None if answer["status"] in _NOBODYS else _run_of(scope, headers)
     if run_id is None or not tracing.traces(run_id):
         return
     status = answer["status"]

@@ -24,10 +24,16 @@ MODELS, TENANTS, CODES = 32, 200, 40  # with series of their own in one process,
 # The buckets that the OpenTelemetry convention for generative AI says.
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_RUN = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6, 3600, 86400)
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 
 STARTED = Counter("agent_runtime_runs_started_total", "Runs whose first step was committed")
-DURATION = Histogram("agent_runtime_run_duration_seconds", "From acceptance to the end", ["status"], buckets=_LONG)
+DURATION = Histogram(
+    "gen_ai_invoke_agent_duration_seconds",
+    "Runs, from acceptance to the end; error_type is empty where a run completed",
+    ["status", "error_type"],
+    buckets=_RUN,
+)
 QUEUED = Histogram("agent_runtime_run_queue_seconds", "From acceptance to the first step", buckets=_LONG)
 TURNS = Counter("agent_runtime_turns_total", "Answers of models that were committed")
 STEPS = Histogram(
@@ -49,7 +55,10 @@ FIRST_CHUNK = Histogram(
     buckets=_SECONDS,
 )
 TOKENS = Histogram(
-    "gen_ai_client_token_usage", "Tokens of a model call, as settled", [*_GEN_AI, "gen_ai_token_type"], buckets=_TOKENS
+    "gen_ai_client_token_usage",
+    "Tokens of a model call, as its provider counted them",
+    [*_GEN_AI, "gen_ai_token_type"],
+    buckets=_TOKENS,
 )
 MODEL_CALLS_NOW = Gauge("agent_runtime_model_calls_in_progress", "Model calls that this worker waits for")
 MODEL_CALLS = Counter(
@@ -64,11 +73,12 @@ COST = Counter("agent_runtime_model_cost_usd_total", "Cost by the ledger", ["pro
 TENANT_ENDED = Counter("agent_runtime_tenant_runs_ended_total", "Runs that ended, by tenant", ["tenant"])
 TENANT_COST = Counter("agent_runtime_tenant_cost_usd_total", "Cost by the ledger, by tenant", ["tenant"])
 TOOL_CALLS = Histogram(
-    "agent_runtime_tool_call_duration_seconds",
-    "Attempts at tool calls; a tool's name is the tenant's, so its kind is told",
-    ["kind", "effect", "result"],
+    "gen_ai_execute_tool_duration_seconds",
+    "Attempts at tool calls, by the kind of tool: its own name is the tenant's; error_type is empty where all is well",
+    ["gen_ai_tool_name", "effect", "error_type"],
     buckets=_SECONDS,
 )
+UNPRICED = Counter("agent_runtime_unpriced_model_calls_total", "Model calls that had no price when they were opened")
 TOOL_RESULTS = Counter("agent_runtime_tool_results_total", "Results of tool calls that were committed", ["result"])
 REJECTED = Counter("agent_runtime_outputs_rejected_total", "Answers given back to the model for their form")
 for _code in ("internal", "worker_lost", "workflow_lost"):  # faults of ours: there from the start, for the alert
@@ -119,14 +129,16 @@ class Meter:
         if to_first is not None:
             series.first_chunk.observe(to_first)
 
-    def called(self, kind: str, effect: str, seconds: float, result: str) -> None:
+    def called(self, kind: str, effect: str, seconds: float, error: str) -> None:
         """An attempt at a tool call is over."""
-        TOOL_CALLS.labels(kind, effect, self.code(result)).observe(seconds)
+        TOOL_CALLS.labels(kind, effect, self.code(error)).observe(seconds)
 
     def committed(self, view: View, change: Change) -> None:
         """A step of this worker is in the log."""
         for event in change.events:
             self._event(view, event)
+        if change.opened is not None and change.opened.price is None:
+            UNPRICED.inc()
         if change.closed is not None:
             self.settled(view, change.closed)
 
@@ -145,8 +157,10 @@ class Meter:
                 self._ended(view, events.TERMINAL[event.type], event.data.get("code") or "")
 
     def _ended(self, view: View, status: str, code: str) -> None:
-        RUNS_ENDED.labels(status, self.code(code)).inc()
-        DURATION.labels(status).observe(_age(view.run.run_id, view))
+        code = self.code(code)
+        RUNS_ENDED.labels(status, code).inc()
+        error = "" if status == "completed" else code or status
+        DURATION.labels(status, error).observe(_age(view.run.run_id, view))
         TENANT_ENDED.labels(self._tenant(view.run)).inc()
 
     def settled(self, view: View, closed: ClosedCall) -> None:
@@ -156,8 +170,9 @@ class Meter:
         MODEL_CALLS.labels(series.provider, series.model, closed.state).inc()
         if closed.state == "not_sent":
             return
-        series.input.observe(usage.input_tokens)
-        series.output.observe(usage.output_tokens)
+        if closed.state == "settled":  # the convention: what the provider counted, or nothing
+            series.input.observe(usage.input_tokens)
+            series.output.observe(usage.output_tokens)
         series.kinds["input"].inc(usage.input_tokens)
         series.kinds["cached_input"].inc(usage.cached_input_tokens)
         series.kinds["output"].inc(usage.output_tokens)

@@ -100,7 +100,8 @@ class Observer:
         try:
             yield observed
         finally:
-            self._meter.called(kind, effect, time.monotonic() - began, observed.result)
+            error = "" if observed.result == OK else observed.result
+            self._meter.called(kind, effect, time.monotonic() - began, error)
             attributes: dict[str, Value] = {
                 "gen_ai.operation.name": "execute_tool",
                 "gen_ai.tool.name": name,
@@ -109,7 +110,6 @@ class Observer:
                 "agent_runtime.tool.effect": effect,
                 **_where(place),
             }
-            error = "" if observed.result == OK else observed.result
             self._span(
                 place.run_id, place.of, place.claim, f"execute_tool {name}", "client", started, attributes, error
             )

@@ -130,6 +130,8 @@ def test_the_request_that_was_accepted_is_the_root_of_the_runs_trace() -> None:
     assert (again.of != "accept", again.parent) == (True, "accept")
     (refused,) = request("/v1/runs/{run_id}/pause", [], 409, str(RUN))
     assert (refused.parent, refused.error) == ("accept", "409")
+    for status in (401, 403, 404, 429):
+        assert request("/v1/runs/{run_id}/pause", [], status, str(RUN)) == [], "others' runs are not written into"
     assert request("/v1/runs", [], 422) == []
     assert request("/v1/runs/{run_id}/pause", [], 422, "no-id") == []
     assert request("/v1/agents", [location]) == []

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.clients.openai import ModelAnswer, ModelFailed
-from libs.database.steps import Change, ClosedCall
+from libs.database.steps import Change, ClosedCall, OpenedCall
 from libs.domain import events
 from libs.domain.events import NewEvent
 from libs.domain.runs import RunState, Usage
@@ -82,14 +82,27 @@ def test_a_call_that_was_not_sent_used_nothing() -> None:
     assert value("gen_ai_client_token_usage_count", **names, gen_ai_token_type="input") == 0
 
 
+def test_a_guess_is_no_usage_and_a_call_without_a_price_is_told() -> None:
+    meter, before = Meter(), value("agent_runtime_unpriced_model_calls_total")
+    opened = OpenedCall(1, 1, "guessed", "m", 100, None)
+    guess = ClosedCall(1, 1, "estimated", Usage(50, 0, 5, 0, estimated=True), Decimal(1))
+    meter.committed(view("guessed", "m"), Change((), opened=opened, closed=guess))
+    names = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "guessed", "gen_ai_request_model": "m"}
+    assert value("gen_ai_client_token_usage_count", **names, gen_ai_token_type="input") == 0
+    assert value("agent_runtime_model_tokens_total", provider="guessed", model="m", type="input") == 50
+    assert value("agent_runtime_unpriced_model_calls_total") == before + 1
+
+
 def test_a_run_counts_from_its_acceptance_by_the_clock_of_the_database() -> None:
     meter, before = Meter(), value("agent_runtime_run_queue_seconds_sum")
-    ended = value("agent_runtime_run_duration_seconds_sum", status="failed")
+    ended = value("gen_ai_invoke_agent_duration_seconds_sum", status="failed", error_type="budget_exceeded")
     meter.committed(view("p", "m", age=3), Change((NewEvent(events.RUN_STARTED, {}),)))
     failed = NewEvent(events.RUN_FAILED, {"code": "budget_exceeded", "message": ""}, events.END)
     meter.committed(view("p", "m", age=9), Change((failed,)))
     assert value("agent_runtime_run_queue_seconds_sum") - before == pytest.approx(3, abs=0.5)
-    assert value("agent_runtime_run_duration_seconds_sum", status="failed") - ended == pytest.approx(9, abs=0.5)
+    assert value(
+        "gen_ai_invoke_agent_duration_seconds_sum", status="failed", error_type="budget_exceeded"
+    ) - ended == pytest.approx(9, abs=0.5)
     assert value("agent_runtime_runs_ended_total", status="failed", code="budget_exceeded") >= 1
 
 
@@ -120,7 +133,9 @@ def test_the_name_of_a_tool_is_no_label() -> None:
     meter.committed(view("p", "m"), Change((NewEvent(events.TOOL_COMPLETED, data, "t1.0"),)))
     with Observer(meter).tool_call(PLACE, name, SimpleNamespace(name=name), "read") as observed:
         observed.result = "ok"
-    assert value("agent_runtime_tool_call_duration_seconds_count", kind="own", effect="read", result="ok") >= 1
+    assert (
+        value("gen_ai_execute_tool_duration_seconds_count", gen_ai_tool_name="own", effect="read", error_type="") >= 1
+    )
     assert not [sample for metric in REGISTRY.collect() for sample in metric.samples if name in str(sample)]
 
 

@@ -43,11 +43,11 @@ def test_an_expression_that_shows_nothing_is_found(observed: Observed, expressio
 def test_the_dashboard_shows_what_is_asked_of_it() -> None:
     shown = set().union(*(metrics_of(each.text) for each in of_dashboard()))
     for name in (
-        "agent_runtime_runs", "agent_runtime_runs_ended_total", "agent_runtime_run_duration_seconds_bucket",
+        "agent_runtime_runs", "agent_runtime_runs_ended_total", "gen_ai_invoke_agent_duration_seconds_bucket",
         "agent_runtime_run_queue_seconds_bucket", "agent_runtime_step_duration_seconds_count",
         "gen_ai_client_operation_duration_seconds_count", "gen_ai_client_operation_time_to_first_chunk_seconds_bucket",
         "gen_ai_client_token_usage_bucket", "agent_runtime_model_tokens_total", "agent_runtime_model_cost_usd_total",
-        "agent_runtime_tool_call_duration_seconds_bucket", "agent_runtime_event_loop_lag_seconds_bucket",
+        "gen_ai_execute_tool_duration_seconds_bucket", "agent_runtime_event_loop_lag_seconds_bucket",
         "agent_runtime_reconciler_repairs_total", "agent_runtime_projection_lag_seconds",
     ):  # fmt: skip
         assert name in shown

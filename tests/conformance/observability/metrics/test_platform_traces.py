@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from uuid import UUID
 
 import pytest
@@ -15,7 +16,7 @@ from tests.conformance.observability.metrics import scenario
 from tests.conformance.observability.metrics.conftest import ObservedPlatform
 from tests.fixtures.platform import eventually
 from tests.fixtures.records import Record
-from tests.fixtures.trace_receiver import Receiver
+from tests.fixtures.trace_receiver import Receiver, receiver
 
 pytestmark = pytest.mark.timeout(170)
 
@@ -45,8 +46,8 @@ async def traced(platform: ObservedPlatform, receiver: Receiver) -> tuple[Record
 async def test_a_run_is_one_trace_from_the_request_to_its_tools(
     observed_platform: tuple[ObservedPlatform, Receiver],
 ) -> None:
-    platform, receiver = observed_platform
-    record, spans, paths = await traced(platform, receiver)
+    platform, traces = observed_platform
+    record, spans, paths = await traced(platform, traces)
     run = record.row["id"]
 
     def one(of: str) -> Span:
@@ -86,13 +87,30 @@ async def test_a_run_is_one_trace_from_the_request_to_its_tools(
 async def test_no_trace_holds_what_was_asked_or_answered(
     observed_platform: tuple[ObservedPlatform, Receiver],
 ) -> None:
-    platform, receiver = observed_platform
-    _, spans, paths = await traced(platform, receiver)
+    platform, traces = observed_platform
+    _, spans, paths = await traced(platform, traces)
     everything = b"".join(span.SerializeToString() for span in spans.values())
     item = paths["look"].rpartition("/")[2].encode()
     assert spans
     for content in (item, b"hello", b'{"ok"', b"secret=1"):
         assert content not in everything
+
+
+async def test_a_receiver_that_hangs_holds_up_neither_runs_nor_the_end_of_a_worker(
+    observed_platform: tuple[ObservedPlatform, Receiver],
+) -> None:
+    platform, _ = observed_platform
+    with receiver(silent=True) as silent:
+        worker = platform.start_worker(
+            "hanging", OTEL_EXPORTER_OTLP_ENDPOINT=silent.url, LANGFUSE_HOST=silent.url, WORKER_GRACE_SECONDS="1"
+        )
+        began = time.monotonic()
+        await scenario.start_traced(platform, {})
+        assert time.monotonic() - began < 30
+        began = time.monotonic()
+        worker.end(15)
+        took = time.monotonic() - began
+    assert took < 14
 
 
 def test_what_traces_is_not_loaded_when_off() -> None:
