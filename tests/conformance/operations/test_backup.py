@@ -5,14 +5,19 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import boto3
+import pytest
 from agent_runtime import AsyncClient
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from deploy.demo.model_control import ModelControl
+from libs.domain.ids import workflow_id
 from tests.conformance.operations.installation import Installation
-from tests.fixtures.platform import PROVIDER
+from tests.fixtures.platform import PROVIDER, eventually
 
+pytestmark = pytest.mark.timeout(250)
 LARGE = "A long answer. " * 20_000  # becomes an object
 
 
@@ -100,3 +105,31 @@ async def test_a_restored_platform_goes_on_also_with_an_older_temporal(installat
             record = await records.run(run)
             record.check()
             assert Counter(record.types)["run.started"] == 1
+
+
+async def test_a_restored_platform_goes_on_with_a_newer_temporal(installation: Installation) -> None:
+    """Temporal knows ends that the database does not, and runs that it does not: neither stays."""
+    held = {"content": "Late.", "hold_after_chunks": 1, "hold_times": 1}
+    async with installation.model() as model:
+        async with installation.client() as api:
+            run = await begun(api, model, "rolled-back", [held])
+            installation.run("backup")
+            await model.release("rolled-back")
+            await api.runs.wait(run, timeout=40)
+            orphan = await begun(api, model, "orphan", [held])
+        temporal = await Client.connect(installation.stack.environment()["TEMPORAL_ADDRESS"])
+        workflow = temporal.get_workflow_handle(workflow_id(UUID(installation.tenant_id), UUID(orphan)))
+        assert (await workflow.describe()).status is WorkflowExecutionStatus.RUNNING
+
+        installation.run("restore")
+
+        async with installation.client() as api:
+            assert (await api.runs.get(run)).status != "completed"
+            assert (await api.runs.wait(run, timeout=40)).output == "Late."
+
+    async def closed() -> bool:
+        return (await workflow.describe()).status is not WorkflowExecutionStatus.RUNNING
+
+    await eventually(closed, 40)
+    async with installation.records() as records:
+        (await records.run(run)).check()
