@@ -118,7 +118,7 @@ def test_a_stop_is_heard(installation: Installation, service: str) -> None:
     took, code = time.monotonic() - began, inspected(installation.container(service))["State"]["ExitCode"]
     installation.compose("start", service)
     installation.wait_until_ready()
-    assert code == 0, "it was killed"
+    assert code in (0, 143), "it was killed"  # 143: uvicorn ends by the signal it was given, when all is done
     assert took < 12
 
 
