@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from libs.database.prices import Scheduled
+from libs.domain import events
+from libs.domain.events import Event
+from libs.domain.run_log import RunLog
 from libs.domain.runs import Price
 from libs.settings.models import Provider
+from services.worker.bench import Workbench
 from services.worker.prices import FREE, PriceBook, configured
 
 NOW = 1_000_000.0  # of a database whose clock is not ours
@@ -50,3 +58,26 @@ def test_what_is_local_is_free_unless_it_has_a_price() -> None:
     }
     rented = Price(Decimal(1), Decimal(1), Decimal(2))
     assert configured(providers) == {("house", "*"): FREE, ("rented", "*"): rented}
+
+
+def opened(**data: object) -> Event:
+    whole = {"turn": 1, "attempt": 1, "worker": "w", **data}
+    return Event(1, events.MODEL_STARTED, whole, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (opened(price={"input": "0.5", "cached_input": "0.5", "output": "0.5"}), Price(*(Decimal("0.5"),) * 3)),
+        (opened(price=None), None),
+        (opened(), price(9)),  # written before prices stood in the log
+    ],
+)
+def test_a_lost_call_costs_what_it_was_opened_at(event: Event, expected: Price | None) -> None:
+    log = RunLog()
+    log.apply(event)
+    version = SimpleNamespace(spec=SimpleNamespace(provider="p", model_name="m"))
+    view: Any = SimpleNamespace(log=log, version=version)
+    bench = object.__new__(Workbench)  # of which only the prices are asked
+    object.__setattr__(bench, "prices", book(("m", 9, -9)))
+    assert bench.price_opened_at(view, 1) == expected
