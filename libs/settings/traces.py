@@ -119,6 +119,7 @@ class TracesSettings(ProjectsSettings):
     traces_look_seconds: float = Field(1, gt=0, description="how often runs are looked for that have news")
     traces_pause_seconds: float = Field(5, gt=0, description="between two sendings of a run that goes on")
     traces_timeout_seconds: float = Field(10, gt=0, le=25, description="one request, from start to end")
+    traces_retry_seconds: float = Field(60, ge=1, description="longest pause between attempts while a project is away")
     traces_concurrency: int = Field(4, ge=1, le=64, description="requests of a worker to one project at once")
     traces_attribute_bytes: int = Field(
         65_536, ge=256, le=1_048_576, description="of an input or output; the rest is cut"

@@ -28,6 +28,7 @@ async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
     figures = (
         bench.post,
         bench.one_call,
+        bench.hanging_observer,
         bench.reads,
         bench.writes,
         bench.throughput,

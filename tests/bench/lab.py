@@ -61,9 +61,21 @@ class Lab:
         priced = {"input_price": "1", "output_price": "2"}
         provider = {"base_url": f"{self.model_url}/v1", "models": {"*": priced}}
         providers.write_text(yaml.safe_dump({"providers": {PROVIDER: provider}}))
-        added = {"MODEL_PROVIDERS_FILE": str(providers), "EGRESS_ALLOW": urlsplit(self.tool_url).netloc}
-        self.api_url = self.stack.add_api(environment=added)
-        self.stack.add_worker("worker-1", environment=added)
+        self._added = {"MODEL_PROVIDERS_FILE": str(providers), "EGRESS_ALLOW": urlsplit(self.tool_url).netloc}
+        self.api_url = self.stack.add_api(environment=self._added)
+        self.stack.add_worker("worker-1", environment=self._added)
+
+    @contextmanager
+    def second(self, **settings: str) -> Iterator[str]:
+        """A second api, whose URL it is, and a worker beside the first ones, on a task queue of their own."""
+        added = {**self._added, "TEMPORAL_TASK_QUEUE": "second", **settings}
+        url = self.stack.add_api("api-2", environment=added)
+        self.stack.add_worker("worker-2", environment=added)
+        try:
+            yield url
+        finally:
+            for name in ("worker-2", "api-2"):
+                self.stack.stop_service(name)
 
     def _program(self, module: str, *arguments: str) -> psutil.Process:
         environment = {**os.environ, **self.stack.environment(), **self._bare_environment()}

@@ -19,10 +19,10 @@ ITEM = {"type": "object", "properties": {"item": {"type": "string"}}, "required"
 class Ours:
     """One HTTP client with a token."""
 
-    def __init__(self, lab: Lab, tenant: str = TENANT) -> None:
+    def __init__(self, lab: Lab, tenant: str = TENANT, url: str | None = None) -> None:
         self._lab = lab
         self._http = httpx.AsyncClient(
-            base_url=lab.api_url,
+            base_url=url or lab.api_url,
             headers={"Authorization": f"Bearer {lab.token(tenant=tenant)}"},
             timeout=60,
             trust_env=False,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -120,6 +122,21 @@ class Bench:
             lambda: self._ours.complete("one"), lambda: self._bare("bare-answer", "one"), self._repetitions * 2
         )
         return Row("one-call run / bare one-activity workflow", "ms", ours, floor, 1.15)
+
+    async def hanging_observer(self) -> Row:
+        """Workers of the same build beside each other, of which one sends traces to somebody who never answers."""
+        with _silent_server() as observer:
+            keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-bench", "LANGFUSE_SECRET_KEY": "sk-lf-bench"}
+            with self._lab.second(LANGFUSE_HOST=observer, **keys) as url:
+                observed = Ours(self._lab, url=url)
+                for _ in range(10):
+                    await observed.complete("one")
+                await asyncio.sleep(2)  # the first request of the worker hangs
+                ours, floor = await self._pairs(
+                    lambda: observed.complete("one"), lambda: self._ours.complete("one"), self._repetitions * 4
+                )
+                await observed.close()
+        return Row("one-call run, with an observer that hangs / without one", "ms", ours, floor, 1.05)
 
     async def reads(self) -> Row:
         ours, floor = await self._pairs(
@@ -275,6 +292,13 @@ class Bench:
             taken.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.01)
         return taken
+
+
+@contextmanager
+def _silent_server() -> Iterator[str]:
+    """The URL of somebody who takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def _p95(taken: list[float]) -> float:

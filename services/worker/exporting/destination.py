@@ -13,7 +13,7 @@ from libs.database.projections import Scope
 from libs.domain.traces import Span, Value
 from libs.settings.traces import Destination, TracesSettings
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds, while a project is away
+FIRST_PAUSE = 1.0  # seconds, while a project is away; then longer each time
 REQUESTS = metrics.Counter(
     "agent_runtime_traces_requests_total", "Requests to a project of traces", ["project", "outcome"]
 )
@@ -32,6 +32,7 @@ class Receiver:
             "deployment.environment.name": destination.project.environment,
         }
         self._concurrency = settings.traces_concurrency
+        self._longest_pause = settings.traces_retry_seconds
         self._client = OtlpReceiver(
             destination.project.endpoint,
             destination.headers,
@@ -59,7 +60,7 @@ class Receiver:
         REQUESTS.labels(self.name, type(outcome).__name__.lower()).inc()
         if isinstance(outcome, Away):
             self._failures += 1
-            pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+            pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), self._longest_pause)
             said = outcome.after or 0.0
             self._open_at = time.monotonic() + max(pause * random.uniform(0.7, 1.0), said)  # noqa: S311 - no secret
             return outcome

@@ -32,7 +32,7 @@ NAME = KIND = "traces"
 KEPT = 128  # folds of runs that go on
 LEASE_BESIDE_REQUEST = 20.0  # seconds
 ELSEWHERE_PAUSE = 1.0  # seconds, until who uses which project is read again
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds, for a run that cannot be shown now
+FIRST_PAUSE = 1.0  # seconds, for a run that cannot be sent now; then longer each time
 REFUSED = metrics.Counter("agent_runtime_projection_refused_total", "Items that an observer refused", ["kind"])
 
 
@@ -200,7 +200,7 @@ class Sending:
                 raise Overtaken
 
     async def _put_back(self, position: Position, after: float = 0.0) -> None:
-        pause = min(FIRST_PAUSE * 2 ** min(position.failures, 10), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(position.failures, 10), self._settings.traces_retry_seconds)
         async with self._database.tenant(position.tenant_id) as connection:
             await projections.put_back(connection, NAME, position, max(pause, after))
 

@@ -66,6 +66,7 @@ class ReceiverOfTraces:
         self.requests: list[tuple[float, str, int | None]] = []  # when, by whom, and how it was answered
         self.seen: list[Seen] = []
         self.largest = 0
+        self.failed = 0  # requests that something happened to
         self.fault: Callable[[list[Seen]], Fault | None] = lambda spans: None
         self.app = Starlette(
             routes=[Route(path, self._take, methods=["POST"]) for path in ("/api/public/otel/v1/traces", "/v1/traces")]
@@ -84,6 +85,7 @@ class ReceiverOfTraces:
         fault = self.fault(spans)
         if fault is None:
             return self._kept(spans, project)
+        self.failed += 1
         if fault.taken:
             self.seen += spans
         if fault.reset:

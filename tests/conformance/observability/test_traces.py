@@ -13,7 +13,12 @@ from tests.conformance.observability.receiver import ReceiverOfTraces
 from tests.fixtures.platform import NO_TLS, Platform, call, eventually
 
 pytestmark = [pytest.mark.timeout(120)]
-FAST = {"TRACES_LOOK_SECONDS": "0.2", "TRACES_PAUSE_SECONDS": "0.5", "TRACES_TIMEOUT_SECONDS": "2"}
+FAST = {
+    "TRACES_LOOK_SECONDS": "0.2",
+    "TRACES_PAUSE_SECONDS": "0.5",
+    "TRACES_TIMEOUT_SECONDS": "2",
+    "TRACES_RETRY_SECONDS": "1",
+}
 
 
 def langfuse(url: str) -> dict[str, str]:
