@@ -98,7 +98,7 @@ class OtlpReceiver:
 def _judged(answer: httpx.Response, content: bytes) -> Outcome:
     status = answer.status_code
     if status in RETRYABLE or status >= 500:
-        return Away(f"answered {status}", _retry_after(answer.headers.get("Retry-After")))
+        return Away(f"answered {status}", retry_after(answer.headers.get("Retry-After")))
     if status >= 400:
         return Refused(status, _help(status))
     if status >= 300:
@@ -128,7 +128,7 @@ def _help(status: int) -> str:
     }.get(status, "It refuses the request.")
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after(value: str | None) -> float | None:
     """Seconds, from a number or a date (RFC 9110)."""
     if value is None:
         return None

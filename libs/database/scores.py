@@ -32,7 +32,7 @@ class ScoreRow(NamedTuple):
         return int(found) if isinstance(found, float) and found.is_integer() and abs(found) < 2**53 else found
 
 
-_COLUMNS = "id, run_id, name, number, truth, category, comment, created_by, created_at"
+COLUMNS = "id, run_id, name, number, truth, category, comment, created_by, created_at"
 # Only for a run that the caller sees; a deletion of the run waits for it, or comes first.
 _ADD = Statement(
     f"""
@@ -44,12 +44,12 @@ _ADD = Statement(
     INSERT INTO scores (tenant_id, run_id, name, number, truth, category, comment, created_by)
     SELECT tenant_id, id, CAST(:name AS text), CAST(:number AS float8), CAST(:truth AS boolean),
            CAST(:category AS text), CAST(:comment AS text), CAST(:by AS text) FROM seen
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
     """  # noqa: S608 - put together from constants of this module
 )
 _PAGE = Statement(
     f"""
-    SELECT {_COLUMNS} FROM scores
+    SELECT {COLUMNS} FROM scores
     WHERE run_id = CAST(:run AS uuid) AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))
     ORDER BY id DESC LIMIT CAST(:limit AS int)
     """  # noqa: S608 - put together from constants of this module

@@ -17,6 +17,7 @@ from libs.observability.metrics import PROJECTION_LAG
 from libs.settings.traces import NO_PROJECT, Destinations, TracesSettings
 from services.worker.exporting.destination import Receiver
 from services.worker.exporting.reading import Reader
+from services.worker.exporting.scores import ScoreSending
 from services.worker.exporting.sending import KIND, NAME, Sending
 from services.worker.rounds import come_round
 
@@ -40,6 +41,9 @@ class Exporter:
         self._destinations = destinations
         self._sending = Sending(database, Reader(database, objects), settings, destinations)
         self.receivers = [Receiver(each, settings) for each in destinations.projects.values()]
+        self._scores = {
+            name: ScoreSending(database, settings, destinations, each) for name, each in destinations.projects.items()
+        }
 
     async def work(self) -> None:
         """Send what there is until cancelled."""
@@ -49,6 +53,8 @@ class Exporter:
                 group.create_task(come_round("traces: new runs", every, self.discover))
                 group.create_task(come_round("traces: lag", LAG_SECONDS, self.measure))
                 for receiver in self.receivers:
+                    show = partial(self._scores[receiver.name].round, receiver)
+                    group.create_task(come_round(f"scores to {receiver.name}", every, show))
                     group.create_task(come_round(f"traces to {receiver.name}", every, partial(self.round, receiver)))
         finally:
             await self.close()
@@ -57,6 +63,8 @@ class Exporter:
         for receiver in self.receivers:
             with suppress(Exception):
                 await receiver.close()
+            with suppress(Exception):
+                await self._scores[receiver.name].close()
 
     async def discover(self) -> int:
         """Give new runs a position; how many."""
@@ -70,6 +78,7 @@ class Exporter:
                 receiver.name == said.default, {id_: name == receiver.name for id_, name in projects.items()}
             )
         shown = _scope(said.default != NO_PROJECT, {id_: name != NO_PROJECT for id_, name in projects.items()})
+        await next(iter(self._scores.values())).pass_over(_others(shown))
         every = self._settings.traces_look_seconds / 2  # whoever looks, looks for all workers
         async with self._database.maintenance() as connection:
             return await projections.discover(connection, NAME, shown, most=NEW_RUNS, every=every)
@@ -106,3 +115,8 @@ def _scope(by_default: bool, tenants: dict[UUID, bool]) -> Scope:
     if by_default:
         return Scope(None, [id_ for id_, holds in tenants.items() if not holds])
     return Scope([id_ for id_, holds in tenants.items() if holds], [])
+
+
+def _others(scope: Scope) -> Scope:
+    """The tenants that a scope leaves out."""
+    return Scope(scope.without, []) if scope.only is None else Scope(None, scope.only)
