@@ -20,7 +20,7 @@ from libs.database.score_showing import Claimed, Showable
 from libs.database.scores import ScoreRow
 from libs.settings.traces import Destination, Destinations, TracesSettings
 from services.worker.exporting.content import Content
-from services.worker.exporting.destination import FIRST_PAUSE, LONGEST_PAUSE, Receiver
+from services.worker.exporting.destination import FIRST_PAUSE, Receiver
 from services.worker.exporting.sending import LEASE_BESIDE_REQUEST, NAME, REFUSED
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class ScoreSending:
         self._environment = destination.project.environment
         self._name = destination.name
         self._concurrency = settings.traces_concurrency
+        self._longest_pause = settings.traces_retry_seconds
         self._lease = settings.traces_timeout_seconds + LEASE_BESIDE_REQUEST
         self._takes_scores = destination.project.kind == "langfuse"
         self._client: ScoreReceiver | None = None
@@ -107,7 +108,7 @@ class ScoreSending:
         outcome = await self._sent(found)
         async with self._database.tenant(claimed.tenant_id) as connection:
             if isinstance(outcome, Away):
-                pause = min(FIRST_PAUSE * 2 ** min(found.failures, 10), LONGEST_PAUSE)
+                pause = min(FIRST_PAUSE * 2 ** min(found.failures, 10), self._longest_pause)
                 await score_showing.put_back(connection, claimed, max(pause, outcome.after or 0.0), failed=True)
                 return
             if isinstance(outcome, Refused):
@@ -150,7 +151,7 @@ class ScoreSending:
             self._failures = 0
             return outcome
         self._failures += 1
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), self._longest_pause)
         self._open_at = time.monotonic() + max(pause * random.uniform(0.7, 1.0), outcome.after or 0.0)  # noqa: S311
         logger.warning("scores to %s wait: it %s", self._name, outcome.reason)
         return outcome
