@@ -18,8 +18,10 @@ HERE = Path(__file__).parent
 SCRIPT = (DIRECTORY / "deploy").read_text(encoding="utf-8")
 DECLARED: dict[str, Any] = yaml.safe_load((HERE / "differences.yaml").read_text(encoding="utf-8"))
 MUTATIONS: list[dict[str, str]] = yaml.safe_load((HERE / "unequal.yaml").read_text(encoding="utf-8"))
+# What is given only where it is asked for, compose always gives, empty.
+ASKED: dict[str, Any] = {"LangfuseHost": "https://langfuse.example.com"}
 COMPOSE = comparing.of_compose(rendering.services())
-ECS = comparing.of_ecs(stacks(), SCRIPT)
+ECS = comparing.of_ecs(stacks(**ASKED), SCRIPT)
 
 
 def declared() -> list[Difference]:
@@ -81,10 +83,10 @@ def test_a_mutated_file_is_no_longer_equal(mutation: dict[str, str]) -> None:
         compose = comparing.of_compose(changed)
     elif mutation["file"] == "deploy":
         assert mutation["old"] in SCRIPT
-        ecs = comparing.of_ecs(stacks(), SCRIPT.replace(mutation["old"], mutation["new"], 1))
+        ecs = comparing.of_ecs(stacks(**ASKED), SCRIPT.replace(mutation["old"], mutation["new"], 1))
     else:
         text = (DIRECTORY / f"{mutation['file']}.yaml").read_text(encoding="utf-8")
         assert mutation["old"] in text, "the mutation is of what the template no longer says"
         template = Template.parse(mutation["file"], text.replace(mutation["old"], mutation["new"], 1))
-        ecs = comparing.of_ecs(stacks() | {mutation["file"]: Stack(template)}, SCRIPT)
+        ecs = comparing.of_ecs(stacks(**ASKED) | {mutation["file"]: Stack(template, ASKED)}, SCRIPT)
     assert set(comparing.differences(compose, ecs)) != set(declared())

@@ -10,12 +10,19 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from libs.settings.database import MigrationSettings
+from libs.settings.environment import Environment
+from libs.settings.gateway import GatewaySettings
+from services.api.settings import ApiSettings
+from services.worker.settings import WorkerSettings
 from tests.conformance.ecs import checks
+from tests.conformance.ecs.tasks import containers, names
 from tests.conformance.ecs.templates import DIRECTORY, NAMES, Stack, Template, stacks
 
 EVERYTHING = {
     "OwnTemporal": "false",
     "TemporalAddress": "us-east-1.aws.api.temporal.io:7233",
+    "LangfuseHost": "https://langfuse.example.com",
     "SecondModelKeyName": "AWS_BEARER_TOKEN_BEDROCK",
     "TwoZones": "true",
     "NatPerZone": "true",
@@ -84,3 +91,18 @@ def test_a_right_too_many_is_noticed() -> None:
     assert any(
         "gateway may read agent-runtime-secret-database-owner" in flaw for flaw in checks.spare_rights([changed])
     )
+
+
+def test_every_variable_of_our_programs_is_read_by_them() -> None:
+    programs: dict[str, type[Environment]] = {
+        "api": ApiSettings,
+        "worker": WorkerSettings,
+        "migrations": MigrationSettings,
+        "kong": GatewaySettings,
+    }
+    elsewhere = {"DEPLOYMENT", "OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}
+    for container in containers(stacks(**EVERYTHING).values()):
+        if settings := programs.get(container.name):
+            known = {name.upper() for name in settings.model_fields} | elsewhere
+            given = names([*container.definition.get("Environment", ()), *container.definition.get("Secrets", ())])
+            assert {each for each in given if not each.startswith("KONG_")} <= known, container.place

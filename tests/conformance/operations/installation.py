@@ -58,9 +58,10 @@ class Installation:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.workers = 1
+        self.scale = {"api": 1, "worker": 1}
         self._held = ExitStack()
         self._applied: dict[str, str] = {}
+        self.api_url = ""
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -214,8 +215,8 @@ class Installation:
         """Bring what runs in line with `.env`: as compose does, of what changed only, and migrations first."""
         for _, value in flags or ():
             name, _, count = value.partition("=")
-            if name == "worker":
-                self.workers = int(count)
+            if name in self.scale:
+                self.scale[name] = int(count)
         wanted = self.variables()
         changed = {name for name, value in wanted.items() if self._applied.get(name) != value}
         for name in changed & SECRETS.keys():
@@ -232,12 +233,18 @@ class Installation:
         self._applied = wanted
         if not services or {"api", "worker"} & set(services):
             self.stack.migrate()
-        if not services or "api" in services:
-            self._replace("api", again or bool(changed))
-        for number in range(1, self.workers + 1):
-            if not services or "worker" in services:
-                self._replace(f"worker-{number}", again or bool(changed) or self._keys_changed())
+        for service in self.scale:
+            if not services or service in services:
+                self._scaled(service, again or bool(changed) or (service == "worker" and self._keys_changed()))
         self._given = self._provider_keys()
+
+    def _scaled(self, service: str, changed: bool) -> None:
+        wanted = [_instance(service, number) for number in range(1, self.scale[service] + 1)]
+        for name in self._processes(service):
+            if name not in wanted:
+                self.stack.stop_service(name)
+        for name in wanted:
+            self._replace(name, changed)
 
     def _keys_changed(self) -> bool:
         return getattr(self, "_given", None) != self._provider_keys()
@@ -255,8 +262,9 @@ class Installation:
             return
         if running:
             self.stack.stop_service(name)
-        if name == "api":
-            self.api_url = self.stack.add_api(environment=self.environment())
+        if name.startswith("api"):
+            url = self.stack.add_api(name, environment=self.environment())
+            self.api_url = url if name == "api" else self.api_url
         else:
             self.stack.add_worker(name, environment={**self.environment(), **self._provider_keys()})
 
@@ -279,6 +287,11 @@ class Installation:
     async def records(self) -> AsyncIterator[Records]:
         async with Records.of(self.stack.environment(), self.tenant_id) as records:
             yield records
+
+
+def _instance(service: str, number: int) -> str:
+    """The stack's name of it."""
+    return service if service == "api" and number == 1 else f"{service}-{number}"
 
 
 def _parsed(arguments: list[str]) -> tuple[str, list[tuple[str, str]], list[str]]:

@@ -13,16 +13,11 @@ import pytest
 from agent_runtime import AsyncClient, Event
 from agent_runtime.client import settings as client_settings
 
-from tests.conformance.operations.procedures import procedures
 from tests.fixtures.platform import NO_TLS, Platform, call, eventually
 from tests.fixtures.records import Record
 
 pytestmark = pytest.mark.timeout(150)
 RUNS, PLACES, RATE = 24, 5, 20
-
-
-def test_the_procedure_is_written_down() -> None:
-    assert "--scale api=2 --scale worker=4" in procedures()["scale-out"]
 
 
 def second_client(platform: Platform, tenant: str) -> AsyncClient:
