@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from deploy.demo.containers import START_SECONDS, world_on
+from deploy.demo.stock_keeper import MODEL, TASK
 from tests.conformance.compose.live.conftest import Installation
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900)]
@@ -17,10 +18,10 @@ async def test_everything_is_there_again(installation: Installation) -> None:
         done = await installation.agent(api, model, [{"content": "Before."}])
         kept = await api.runs.run(done, "hello", timeout=30)
         file = await api.artifacts.upload(b"kept", name="kept.txt")
-        held = [{"content": "A long answer. " * 20, "chunks": 4, "hold_after_chunks": 2, "hold_times": 1}]
-        unfinished = await installation.agent(api, model, held)
-        going = await api.runs.start(unfinished, "hello")
-        await model.requests(unfinished, state="held", wait=20)
+        # Its script is built in: others are gone with the model's container.
+        await api.agents.create("stock-keeper", installation.world.agent("stock-keeper")["spec"])
+        going = await api.runs.start("stock-keeper", TASK)
+        await model.requests(MODEL, state="held", wait=30)
         log = [event.as_json() async for event in api.runs.events(kept.id)]
     await asyncio.to_thread(installation.compose, "down", "--timeout", "20", seconds=200)
     await asyncio.to_thread(installation.compose, "up", "--wait", "--pull", "missing", seconds=START_SECONDS)
@@ -33,6 +34,10 @@ async def test_everything_is_there_again(installation: Installation) -> None:
         assert (await api.runs.get(kept.id)).output == "Before."
         assert [event.as_json() async for event in api.runs.events(kept.id)] == log
         assert await api.artifacts.read(file.id) == b"kept"
-        # The scripts of the model went with its container.
-        await model.add(unfinished, [{"content": "After all."}])
-        assert (await api.runs.wait(going.id, timeout=90)).output == "After all."
+        await model.requests(MODEL, state="held", wait=60)
+        await model.release(MODEL)
+        ended = await api.runs.wait(going.id, timeout=90)
+        assert ended.status == "completed", ended.error
+        types = [(event.type, event.data.get("name")) async for event in api.runs.events(going.id)]
+    assert types.count(("tool.started", "place_order")) == 1
+    assert types.count(("run.completed", None)) == 1
