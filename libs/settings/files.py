@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PREFIX = "FILE_"
+PRIVATE = "PRIVATE KEY"
 
 
 def write(variables: Mapping[str, str], directory: Path, owner: int) -> list[Path]:
-    """The files, readable for their owner alone; a variable that is empty is left out."""
+    """The files; a private key is readable for its owner alone. A variable that is empty is left out."""
     written = []
     for name, content in sorted(variables.items()):
         if not name.startswith(PREFIX) or not content:
@@ -25,6 +26,8 @@ def write(variables: Mapping[str, str], directory: Path, owner: int) -> list[Pat
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="utf-8") as file:
             file.write(content if content.endswith("\n") else content + "\n")
         os.chown(path, owner, -1)
+        if PRIVATE not in content:
+            path.chmod(0o444)  # programs of several users stand on it
         written.append(path)
     return written
 

@@ -15,7 +15,7 @@ from libs.settings.environment import Environment
 from libs.settings.gateway import GatewaySettings
 from services.api.settings import ApiSettings
 from services.worker.settings import WorkerSettings
-from tests.conformance.ecs import checks
+from tests.conformance.ecs import checks, guarding
 from tests.conformance.ecs.tasks import containers, names
 from tests.conformance.ecs.templates import DIRECTORY, NAMES, Stack, Template, stacks
 
@@ -51,7 +51,7 @@ def test_the_templates_hold_what_is_wanted(parameters: dict[str, Any]) -> None:
 
 
 def test_no_role_may_read_what_its_tasks_do_not_need() -> None:
-    assert list(checks.spare_rights([stacks(), stacks(**EVERYTHING)])) == []
+    assert list(guarding.spare_rights([stacks(), stacks(**EVERYTHING)])) == []
 
 
 class Mutation(NamedTuple):
@@ -89,7 +89,7 @@ def test_a_right_too_many_is_noticed() -> None:
     more = text.replace(line, line + line.replace("redis", "database-owner"), 1)
     changed = stacks() | {"identity": Stack(Template.parse("identity", more))}
     assert any(
-        "gateway may read agent-runtime-secret-database-owner" in flaw for flaw in checks.spare_rights([changed])
+        "gateway may read agent-runtime-secret-database-owner" in flaw for flaw in guarding.spare_rights([changed])
     )
 
 

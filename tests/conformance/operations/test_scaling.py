@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from agent_runtime import AsyncClient, Event
 from agent_runtime.client import settings as client_settings
 
+from libs.clients.temporal import Temporal
+from libs.settings.temporal import TemporalSettings
 from tests.fixtures.platform import NO_TLS, Platform, call, eventually
 from tests.fixtures.records import Record
 
@@ -88,3 +91,29 @@ async def limit_is_shared(platform: Platform, tenant: str) -> None:
     assert statuses.count(200) <= RATE * (seconds + 2)
     for number in (0, 1):
         assert 429 in statuses[number::2], "one of the two limits nobody"
+
+
+async def test_the_backlog_is_told_to_whoever_adds_workers(platform: Platform) -> None:
+    """deploy/ecs adds workers by this figure."""
+    settings = TemporalSettings.model_validate(
+        {name.lower(): value for name, value in platform.stack.environment().items() if name.startswith("TEMPORAL_")}
+    )
+    temporal = Temporal(settings)
+    async with platform.client() as api, platform.model() as model:
+        agent = await platform.agent(api, model, [{"content": "Done."}])
+        runs = [await api.runs.start(agent, "hello") for _ in range(5)]
+
+        async def waiting() -> bool:
+            return await temporal.backlog() >= len(runs)
+
+        await eventually(waiting, 30)
+        with platform.workers(1, WORKER_BACKLOG_SECONDS="0.5") as (worker,):
+            for run in runs:
+                await api.runs.wait(run.id, timeout=40)
+
+            async def told() -> bool:
+                lines = [json.loads(line) for line in worker.log.read_text().splitlines() if line.startswith("{")]
+                return any(isinstance(line.get("backlog"), int) for line in lines)
+
+            await eventually(told, 20)
+    assert await temporal.backlog() == 0

