@@ -98,6 +98,20 @@ _CLAIM = Statement(
     RETURNING p.tenant_id, p.run_id, p.seq, p.claim, p.failures, p.corrected
     """  # noqa: S608 - put together from constants of this module
 )
+_OF_RUN = "r.tenant_id = p.tenant_id AND r.id = p.run_id AND p.name = CAST(:name AS text) AND NOT p.finished"
+# What has nothing new is set aside, so that nobody who looks for work passes over it again and again.
+_SET_ASIDE = Statement(
+    f"""
+    UPDATE projections p SET next_at = 'infinity' FROM runs r
+    WHERE {_OF_RUN} AND p.next_at <= clock_timestamp() AND r.last_seq = p.seq AND NOT p.corrected
+    """  # noqa: S608 - put together from constants of this module
+)
+_TAKE_UP = Statement(
+    f"""
+    UPDATE projections p SET next_at = clock_timestamp() FROM runs r
+    WHERE {_OF_RUN} AND p.next_at = 'infinity' AND (r.last_seq > p.seq OR p.corrected) RETURNING 1
+    """  # noqa: S608 - put together from constants of this module
+)
 _MINE = """
     tenant_id = CAST(:tenant AS uuid) AND run_id = CAST(:run AS uuid) AND name = CAST(:name AS text)
     AND claim = CAST(:claim AS int)
@@ -134,14 +148,23 @@ async def begin(connection: AsyncConnection, name: str) -> None:
     await _BEGIN.run(connection, name=name)
 
 
-async def discover(connection: AsyncConnection, name: str, scope: Scope, *, most: int, every: float) -> int:
-    """Give new runs of these tenants a position; how many there were. Nothing while another worker does."""
+async def discover(connection: AsyncConnection, name: str, scope: Scope, *, most: int, every: float) -> int | None:
+    """Give new runs of these tenants a position; how many there were. None when another worker has just looked."""
     row = await _CLAIM_READ.one(connection, name=name, every=every)
     if row is None:
-        return 0
+        return None
     values = {"name": name, "most": most, "overlap": OVERLAP_SECONDS, "now": row[0], **scope._asdict()}
     found = await _DISCOVER.one(connection, **values)
     return int(found[0])
+
+
+async def take_up(connection: AsyncConnection, name: str) -> int:
+    """Set runs aside that have nothing new, and take up those that have again; how many. As maintenance.
+
+    The only look that compares every run that has not ended.
+    """
+    await _SET_ASIDE.run(connection, name=name)
+    return len(await _TAKE_UP.run(connection, name=name))
 
 
 async def claim(connection: AsyncConnection, name: str, scope: Scope, *, most: int, lease: float) -> list[Position]:

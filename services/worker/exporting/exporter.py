@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from functools import partial
 from uuid import UUID
@@ -23,6 +24,7 @@ from services.worker.rounds import come_round
 
 NEW_RUNS = 2000  # at a time
 LAG_SECONDS = 10.0
+COMPARING_SHARE = 20  # times what a comparison of all open runs took passes until the next one
 BEHIND = metrics.Gauge("agent_runtime_projection_behind_runs", "Runs with events not projected yet", ["projection"])
 
 
@@ -39,6 +41,7 @@ class Exporter:
         self._database = database
         self._settings = settings
         self._destinations = destinations
+        self._compare_at = float("-inf")
         self._sending = Sending(database, Reader(database, objects), settings, destinations)
         self.receivers = [Receiver(each, settings) for each in destinations.projects.values()]
         self._scores = {
@@ -66,8 +69,8 @@ class Exporter:
             with suppress(Exception):
                 await self._scores[receiver.name].close()
 
-    async def discover(self) -> int:
-        """Give new runs a position; how many."""
+    async def discover(self) -> None:
+        """Give new runs a position, and look which of the known ones have news."""
         said = self._destinations
         async with self._database.maintenance() as connection:
             tenants = await projections.tenants_named(connection, list(said.tenants))
@@ -81,7 +84,12 @@ class Exporter:
         await next(iter(self._scores.values())).pass_over(_others(shown))
         every = self._settings.traces_look_seconds / 2  # whoever looks, looks for all workers
         async with self._database.maintenance() as connection:
-            return await projections.discover(connection, NAME, shown, most=NEW_RUNS, every=every)
+            found = await projections.discover(connection, NAME, shown, most=NEW_RUNS, every=every)
+        if found is not None and time.monotonic() >= self._compare_at:
+            began = time.monotonic()
+            async with self._database.maintenance() as connection:
+                await projections.take_up(connection, NAME)
+            self._compare_at = time.monotonic() + COMPARING_SHARE * (time.monotonic() - began)
 
     async def measure(self) -> None:
         """How far behind the traces of all tenants are."""

@@ -40,7 +40,7 @@ class Reader:
         """What its trace says of it beside its log."""
         spec = json.loads(run.spec)
         provider, _, model = str(spec["model"]).partition("/")
-        instructions, prompt = _instructions(spec)
+        instructions, pinned = str(spec.get("instructions") or ""), spec.get("prompt")
         return About(
             run_id,
             run.tenant,
@@ -55,7 +55,7 @@ class Reader:
             provider,
             model,
             {name: value for name, value in (spec.get("parameters") or {}).items() if value is not None},
-            prompt,
+            (pinned["name"], pinned["version"]) if pinned else None,
         )
 
     async def _input(self, run: TracedRun, content: Content) -> str:
@@ -98,17 +98,6 @@ class Reader:
         async with self._database.tenant(tenant_id) as connection:
             rows = await usage_rows.of_turns(connection, run_id, sorted(turns))
         return [_with_usage(span, rows.get(span.call)) if span.call else span for span in spans]
-
-
-def _instructions(spec: dict[str, Any]) -> tuple[str, tuple[str, int] | None]:
-    """Those of a version, and the prompt that they were pinned to."""
-    said, pinned = spec.get("instructions") or "", spec.get("prompt")
-    if isinstance(said, dict):
-        said, pinned = str(said.get("text") or ""), said
-    if not isinstance(pinned, dict):
-        return said, None
-    name, version = pinned.get("name") or pinned.get("prompt"), pinned.get("version")
-    return said, (str(name), int(version)) if name and version is not None else None
 
 
 def _with_usage(span: Span, row: LedgerRow | None) -> Span:

@@ -23,7 +23,7 @@ from tests.fixtures.stack import TestServers
 from tests.integration.database.rows import Household, closed, opened, sql
 
 
-async def discovered(home: Household, name: str) -> int:
+async def discovered(home: Household, name: str) -> int | None:
     async with home.database.maintenance() as connection:
         await projections.begin(connection, name)
         return await projections.discover(connection, name, Scope([home.tenant_id], []), most=100, every=0)
@@ -101,6 +101,26 @@ async def test_a_run_is_taken_by_one_and_moved_by_who_took_it_last(home: Househo
     assert (third.run_id, third.seq) == (run, 1)
     assert await advanced(home, name, third, 3, finished=True)
     assert await claimed(home, name) == []
+
+
+async def test_a_run_without_news_is_set_aside_until_it_has_some(home: Household) -> None:
+    name = f"p-{uuid4()}"
+    run = await home.run()
+    await discovered(home, name)
+    [position] = await claimed(home, name)
+    await advanced(home, name, position, 1)
+
+    async def looked() -> int:
+        async with home.database.maintenance() as connection:
+            return await projections.take_up(connection, name)
+
+    assert await looked() == 0
+    [[aside]] = await home.sql("SELECT next_at = 'infinity' FROM projections WHERE run_id = $1", run)
+    assert aside
+    await home.signal(run, "pause")
+    assert await claimed(home, name) == []
+    assert await looked() == 1
+    assert [position.run_id for position in await claimed(home, name)] == [run]
 
 
 async def test_a_call_whose_usage_comes_late_is_told_again(home: Household) -> None:
