@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.clients.object_store import ObjectStore
-from libs.database import projections, refusals, runs
+from libs.database import erasing, erasures, projections, refusals, runs
 from libs.database.engine import SESSION, Database
 from libs.database.projections import OVERLAP_SECONDS, Position, Scope
 from libs.database.steps import Change
@@ -152,6 +152,22 @@ async def test_how_far_behind_it_is(home: Household) -> None:
         behind = await projections.lag(connection, name)
     assert behind.runs == 1
     assert 0 < behind.seconds < 60
+
+
+async def test_what_is_known_of_a_run_goes_with_it(home: Household) -> None:
+    name = f"p-{uuid4()}"
+    run = await home.run()
+    await discovered(home, name)
+    async with home.database.tenant(home.tenant_id) as connection:
+        await refusals.add(
+            connection, home.tenant_id, run, "traces", "1-1", project="p", status=400, reason="It does not accept it."
+        )
+        await erasures.add(connection, "run", by="ada", source="x", run_id=run)
+    await home.signal(run, "cancel")
+    async with home.database.maintenance() as connection:
+        assert await erasing.delete_runs(connection, home.tenant_id, [run]) == 1
+    for table in ("projections", "refusals"):
+        assert await home.sql(f"SELECT 1 FROM {table} WHERE run_id = $1", run) == []
 
 
 # Sending, with a receiver
