@@ -147,7 +147,7 @@ ROUTES: dict[str, Route] = {
     "DELETE /v1/service-accounts/{account}": Route(ACCOUNT, shared={"account": "shared_account"}),
     "GET /v1/traces/refused": Route(),
     "POST /v1/traces/refused/retry": Route(body=lambda values: {"run_id": values["run"]}, names=("run",)),
-    "GET /v1/usage": Route(query={"user": "subject"}, volatile=True),
+    "GET /v1/usage": Route(volatile=True),
     "GET /v1/users": Route(),
     "POST /v1/users": Route(body=_user, lure="email"),
     "DELETE /v1/users/{user}": Route({"user": "user"}, ({"user": "subject"},)),

@@ -24,7 +24,7 @@ from tests.fixtures.stack import TestServers
 DOCUMENT = document(create_app())
 NEEDS_MORE: set[str] = set()  # routes that are not offered where only the API and its servers run
 # What these answer is the same for both tenants here, so that the other tenant's answer in its place is no leak.
-ALIKE = {"GET /v1/plans/{plan}", "GET /v1/audit/head"}
+ALIKE = {"GET /v1/plans/{plan}", "GET /v1/audit/head", "GET /v1/usage"}
 
 
 class Leaky(httpx.HTTPTransport):
