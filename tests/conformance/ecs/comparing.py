@@ -68,7 +68,10 @@ def of_compose(rendered: Mapping[str, Properties]) -> dict[str, Said]:
 
 def _of_service(service: Properties) -> Said:
     image = service["image"].removeprefix("agent-runtime-")
-    ports = [str(port).rpartition(":")[2] for port in service.get("ports", ())]
+    ports = [
+        str(port["target"]) if isinstance(port, dict) else str(port).rpartition(":")[2]
+        for port in service.get("ports", ())
+    ]
     check = service.get("healthcheck")
     numbers = (
         {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,9 @@ from tests.conformance.ecs.comparing import Difference, Said
 from tests.conformance.ecs.templates import DIRECTORY, Stack, Template, stacks
 from tests.fixtures.compose import rendering
 
+COMPOSE_COMMAND = ["docker", "compose"] if shutil.which("docker") else []
+if COMPOSE_COMMAND and subprocess.run([*COMPOSE_COMMAND, "version"], capture_output=True).returncode:
+    COMPOSE_COMMAND = []
 HERE = Path(__file__).parent
 SCRIPT = (DIRECTORY / "deploy").read_text(encoding="utf-8")
 DECLARED: dict[str, Any] = yaml.safe_load((HERE / "differences.yaml").read_text(encoding="utf-8"))
@@ -40,6 +47,17 @@ def declared() -> list[Difference]:
 
 def test_they_differ_where_it_is_declared_and_nowhere_else() -> None:
     assert set(comparing.differences(COMPOSE, ECS)) == set(declared())
+
+
+@pytest.mark.skipif(
+    not COMPOSE_COMMAND, reason="no docker compose here; the file is rendered by tests/fixtures/compose"
+)
+def test_docker_compose_itself_renders_the_same() -> None:
+    """`docker compose config` needs no engine."""
+    command = [*COMPOSE_COMMAND, "--env-file", os.devnull, "--profile", "*", "config", "--format", "json"]
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    done = subprocess.run(command, cwd=rendering.ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert comparing.of_compose(json.loads(done.stdout.replace("$$", "$"))["services"]) == COMPOSE
 
 
 def test_what_compose_has_and_ecs_has_not_is_declared() -> None:
