@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from libs.database import usage
 from libs.database.engine import PLATFORM
 from libs.database.usage import PLATFORM_KEYS, TENANT_KEYS, UsageFilter, UsageRow
 from libs.domain.errors import InvalidRequest
 from services.api.dependencies import Call
 
+Sums = tuple[UsageRow, list[UsageRow]]
+
 
 async def sum_usage(
     call: Call, keys: tuple[str, ...], wanted: UsageFilter, after: list[str] | None, limit: int
-) -> tuple[UsageRow, list[UsageRow]]:
+) -> Sums:
     """The sums of everything, and of one group more than `limit`."""
     if call.tenant_id == PLATFORM:
         _require(keys, PLATFORM_KEYS, "an administrator sees sums by tenant, day and model")
         if wanted.agent or wanted.user or wanted.labels:
             raise InvalidRequest("An administrator sees no agents, users or labels: filter by model alone.")
         async with call.services.database.maintenance() as connection:
-            return await usage.sums(connection, None, keys, wanted, after, limit + 1)
+            return await _sums(connection, None, keys, wanted, after, limit + 1)
     _require(keys, TENANT_KEYS, "that is for administrators of the platform")
     wanted = wanted._replace(subject=call.caller.sees_only)
     async with call.services.database.tenant(call.tenant_id) as connection:
-        return await usage.sums(connection, call.tenant_id, keys, wanted, after, limit + 1)
+        return await _sums(connection, call.tenant_id, keys, wanted, after, limit + 1)
+
+
+async def _sums(
+    connection: AsyncConnection,
+    tenant_id: UUID | None,
+    keys: tuple[str, ...],
+    wanted: UsageFilter,
+    after: list[str] | None,
+    limit: int,
+) -> Sums:
+    try:
+        return await usage.sums(connection, tenant_id, keys, wanted, after, limit)
+    except TimeoutError:  # not the database's fault, and not better the next time
+        raise InvalidRequest(
+            "These sums take too long to add up. Ask for a shorter period (`from`, `to`), or for one agent or model."
+        ) from None
 
 
 def _require(keys: tuple[str, ...], known: tuple[str, ...], why: str) -> None:
