@@ -6,7 +6,7 @@ Agent, model calls below it, tool calls below the answer that asked for them; ev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -69,10 +69,11 @@ class About:
 
 @dataclass
 class _Open:
-    """An attempt that has begun."""
+    """An attempt that has begun. One whose worker was given up may end twice: its worker may be frozen, not dead."""
 
     at: datetime
     data: dict[str, Any]
+    given_up: Shown | None = None
 
 
 @dataclass
@@ -91,6 +92,7 @@ class Fold:
     def __init__(self, about: About, content: Content) -> None:
         self.about = about
         self.seq = 0
+        self.over = False  # the run
         self.content = content
         self._conversation = Conversation(content.limit)
         opening = [{"role": "user", "content": about.input}]
@@ -114,7 +116,7 @@ class Fold:
         if event.version > events.LOG_VERSION:
             raise events.UnknownEvent(f"{event.type} version {event.version}")
         handler = _HANDLERS.get(event.type)
-        self.seq = event.seq
+        self.seq, self.over = event.seq, event.type in events.TERMINAL
         return handler(self, event) if handler else []
 
     # -- model calls -----------------------------------------------------------------------------------------------
@@ -124,6 +126,8 @@ class Fold:
         return []
 
     def model_failed(self, event: Shown) -> list[Span]:
+        if _given_up(self._models.get((event.data["turn"], event.data["attempt"])), event):
+            return []
         return self._model_ended(event, self._failure(event.data), str(event.data.get("code")))
 
     def model_completed(self, event: Shown) -> list[Span]:
@@ -137,10 +141,20 @@ class Fold:
             "gen_ai.response.finish_reasons": (str(data["finish_reason"]),),
         }
         spans = self._model_ended(event, more)
-        spans += [self._generation(*key, event.at, self._failed(*LOST)) for key in list(self._models)]
+        spans += self._lost_generations(event.at)
         self._conversation.add(message)
         self._turn = _Turn(data["turn"], data["attempt"], {call["index"]: call for call in data["tool_calls"]})
         return spans
+
+    def _lost_generations(self, at: datetime) -> list[Span]:
+        """Those that nobody will end any more."""
+        return [self._generation(*key, *self._lost(opened, at)) for key, opened in list(self._models.items())]
+
+    def _lost(self, opened: _Open, at: datetime) -> tuple[datetime, dict[str, Value]]:
+        """When and how: as it was told when its worker was given up, or now."""
+        if opened.given_up is None:
+            return at, self._failed(*LOST)
+        return opened.given_up.at, self._failure(opened.given_up.data)
 
     def _model_ended(self, event: Shown, more: dict[str, Value], code: str | None = None) -> list[Span]:
         key = event.data["turn"], event.data["attempt"]
@@ -187,7 +201,7 @@ class Fold:
 
     def tool_failed(self, event: Shown) -> list[Span]:
         key = event.data["turn"], event.data["index"], event.data["attempt"]
-        if key not in self._tools:
+        if key not in self._tools or _given_up(self._tools[key], event):
             return []
         harmless = event.data.get("code") in HARMLESS
         return [self._tool(*key, event.at, self._failure(event.data), failed=not harmless)]
@@ -199,15 +213,17 @@ class Fold:
         more: dict[str, Value] = {"langfuse.observation.output": result}
         if data["is_error"]:
             more |= {"langfuse.observation.level": WARNING, "langfuse.observation.status_message": _code(data)}
-        spans = []
+        spans: list[Span] = []
         if not attempt:  # it was refused before it could be made
             self._tools[turn, index, attempt] = _Open(event.at, data)
         if (turn, index, attempt) in self._tools:
             spans.append(self._tool(turn, index, attempt, event.at, more, failed=data["is_error"]))
-        others = [key for key in self._tools if key[:2] == (turn, index)]
-        spans += [self._tool(*key, event.at, self._failed(*LOST)) for key in others]
+        spans += self._lost_tools(event.at, {key for key in self._tools if key[:2] == (turn, index)})
         self._note_result(turn, index, result)
         return spans
+
+    def _lost_tools(self, at: datetime, keys: Collection[tuple[int, int, int]]) -> list[Span]:
+        return [self._tool(*key, *self._lost(opened, at)) for key, opened in list(self._tools.items()) if key in keys]
 
     def _note_result(self, turn: int, index: int, result: str) -> None:
         """Results stand in the order of the calls, once all are there."""
@@ -258,8 +274,7 @@ class Fold:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def ended(self, event: Shown) -> list[Span]:
-        spans = [self._generation(*key, event.at, self._failed(*LOST)) for key in list(self._models)]
-        spans += [self._tool(*key, event.at, self._failed(*LOST)) for key in list(self._tools)]
+        spans = [*self._lost_generations(event.at), *self._lost_tools(event.at, self._tools)]
         status = events.TERMINAL[event.type]
         more: dict[str, Value] = {"langfuse.observation.metadata.status": status}
         if event.type == events.RUN_COMPLETED:
@@ -323,6 +338,14 @@ class Fold:
 
     def _bounded(self, text: str) -> str:
         return Content("nothing", self.content.limit).text(text)
+
+
+def _given_up(opened: _Open | None, event: Shown) -> bool:
+    """Whether this says only that somebody took over: what was sent may still be answered."""
+    if opened is None or event.data.get("code") != events.WORKER_LOST:
+        return False
+    opened.given_up = event
+    return True
 
 
 def _code(data: dict[str, Any]) -> str:
