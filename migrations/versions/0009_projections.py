@@ -67,12 +67,14 @@ STATEMENTS = (
     """,
     "CREATE INDEX refusals_retry ON refusals (kind, retry_at) WHERE retry_at IS NOT NULL",
     # A call that was closed as estimated may be settled later, and any may be priced again, with no event: what was
-    # told of it is told again.
+    # told of it is told again. Who is telling it now, even for the first time, may have read the ledger before; the
+    # lease stays, or two would tell it.
     """
     CREATE FUNCTION note_correction() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        UPDATE projections SET corrected = true, finished = false, next_at = clock_timestamp()
-        WHERE tenant_id = NEW.tenant_id AND run_id = NEW.run_id AND seq > 0;
+        UPDATE projections SET corrected = true, finished = false,
+            next_at = CASE WHEN finished THEN clock_timestamp() ELSE next_at END
+        WHERE tenant_id = NEW.tenant_id AND run_id = NEW.run_id;
         RETURN NULL;
     END $$
     """,

@@ -19,7 +19,6 @@ from libs.database.engine import Database, is_unavailable
 from libs.database.projections import Position, TracedRun
 from libs.database.refusals import Retry
 from libs.domain.errors import DependencyUnavailable
-from libs.domain.events import TERMINAL
 from libs.domain.traces import Span
 from libs.settings.traces import NO_PROJECT, Destinations, TracesSettings
 from services.worker.exporting.content import Content
@@ -47,7 +46,7 @@ class Batch:
     after: int
     last: int
     spans: list[Span]
-    ended: bool  # with the end of the run
+    ended: bool  # the run, with these events or before
     more: bool  # there may be more events
 
     @property
@@ -150,7 +149,7 @@ class Sending:
     async def _batch(self, fold: Fold, tenant_id: UUID, after: int, last: int | None = None) -> Batch:
         """As much as one request may say; with `last`, of events up to that one."""
         spans: list[Span] = []
-        size, ended, more = 0, False, True
+        size, more = 0, True
         while more and size < self._settings.traces_request_bytes:
             page = await self._page(fold, tenant_id)
             more = len(page) == PAGE
@@ -161,11 +160,10 @@ class Sending:
                 found = fold.take(event)
                 spans += found
                 size += sum(span.size for span in found)
-                ended = event.type in TERMINAL
                 if size >= self._settings.traces_request_bytes:
                     more = more or number + 1 < len(page)
                     break
-        return Batch(after, fold.seq, await self._reader.priced(tenant_id, fold.about.run_id, spans), ended, more)
+        return Batch(after, fold.seq, await self._reader.priced(tenant_id, fold.about.run_id, spans), fold.over, more)
 
     async def _sent(self, receiver: Receiver, position: Position, batch: Batch, spans: list[Span]) -> bool:
         """Whether the run goes on: taken, or refused and kept as such."""

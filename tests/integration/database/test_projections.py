@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -123,6 +124,20 @@ async def test_a_run_without_news_is_set_aside_until_it_has_some(home: Household
     assert [position.run_id for position in await claimed(home, name)] == [run]
 
 
+MODEL = {"turn": 1, "attempt": 1, "worker": "w", "provider": "local", "model": "smol"}
+ANSWER = {"content": "Hi", "tool_calls": [], "finish_reason": "stop", "usage": {}, **MODEL}
+GIVEN_UP = NewEvent("model.failed", {"turn": 1, "attempt": 1, "code": "worker_lost"}, "m1.1.x")
+
+
+async def failed(home: Household) -> UUID:
+    """A run that ended with a call that is estimated."""
+    run = await home.run()
+    await home.commit(run, Change((NewEvent("model.started", MODEL),), opened=opened()))
+    over = NewEvent("run.failed", {"code": "worker_lost"}, END)
+    await home.commit(run, Change((GIVEN_UP, over), status="failed", closed=closed(9, 9, state="estimated")))
+    return run
+
+
 async def test_a_call_whose_usage_comes_late_is_told_again(home: Household) -> None:
     name = f"p-{uuid4()}"
     run = await home.run()
@@ -139,6 +154,19 @@ async def test_a_call_whose_usage_comes_late_is_told_again(home: Household) -> N
         assert await projections.repeat(connection, name, again, 0)
     assert await advanced(home, name, again, 3, finished=True)
     assert await claimed(home, name) == []
+
+
+async def test_a_correction_is_not_missed_by_who_tells_the_run_and_leaves_it_to_that_one(home: Household) -> None:
+    """It may have read the ledger before, and nothing of the run may be told yet."""
+    name = f"p-{uuid4()}"
+    run = await failed(home)
+    await discovered(home, name)
+    [position] = await claimed(home, name)
+    await home.settle(run, closed(9, 10))
+    assert await claimed(home, name) == []
+    assert await advanced(home, name, position, 4, finished=True)
+    [again] = await claimed(home, name)
+    assert again.corrected
 
 
 async def test_how_far_behind_it_is(home: Household) -> None:
@@ -180,10 +208,10 @@ class Killed(BaseException):
 class Exporting:
     """An exporter that does what a test says, for one tenant."""
 
-    def __init__(self, home: Household, servers: TestServers, url: str) -> None:
+    def __init__(self, home: Household, servers: TestServers, url: str, **said: str) -> None:
         self.home = home
         values = {name.lower(): value for name, value in servers.environment.items()}
-        own = {"langfuse_host": url, "langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
+        own = said or {"langfuse_host": url, "langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
         settings = TracesSettings.model_validate(own | {"traces_pause_seconds": 0.001, "traces_timeout_seconds": 0.5})
         destinations = load_destinations(settings)
         assert destinations is not None
@@ -217,10 +245,8 @@ async def receiving(home: Household, servers: TestServers) -> AsyncIterator[tupl
 async def answered(home: Household) -> UUID:
     """A run of one answer, not ended."""
     run = await home.run()
-    asked = {"turn": 1, "attempt": 1, "worker": "w", "provider": "local", "model": "smol"}
-    answer = {"content": "Hi", "tool_calls": [], "finish_reason": "stop", "usage": {}, **asked}
-    await home.commit(run, Change((NewEvent("model.started", asked),), opened=opened()))
-    await home.commit(run, Change((NewEvent("model.completed", answer),), turn=1, closed=closed(3, 4)))
+    await home.commit(run, Change((NewEvent("model.started", MODEL),), opened=opened()))
+    await home.commit(run, Change((NewEvent("model.completed", ANSWER),), turn=1, closed=closed(3, 4)))
     return run
 
 
@@ -319,3 +345,42 @@ async def test_a_run_of_a_tenant_that_moved_goes_to_no_other_project(
     assert receiver.seen == []
     [[finished]] = await home.sql("SELECT finished FROM projections WHERE run_id = $1", run)
     assert finished
+
+
+async def test_the_answer_of_a_worker_that_was_given_up_is_the_span_of_its_call(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    """It was frozen, not dead, and committed before the one that took over: each attempt is one span."""
+    exporting, receiver = receiving
+    run = await home.run()
+    await home.commit(run, Change((NewEvent("model.started", MODEL),), opened=opened()))
+    again = NewEvent("model.started", MODEL | {"attempt": 2})
+    await home.commit(run, Change((GIVEN_UP,), closed=closed(9, 9, state="estimated")))
+    await home.commit(run, Change((again,), opened=opened(attempt=2)))
+    await exporting.look()
+    await home.commit(run, Change((NewEvent("model.completed", ANSWER),), turn=1, closed=closed(3, 4)))
+    await end(home, run)
+    await exporting.look()
+    shown = {
+        (span.attributes["langfuse.observation.metadata.attempt"], span.attributes.get("langfuse.observation.output"))
+        for span in receiver.seen
+        if span.kind == "generation"
+    }
+    assert shown == {(1, "Hi"), (2, None)}
+
+
+async def test_a_correction_of_what_is_told_once_leaves_nothing_to_look_at_for_ever(
+    home: Household, servers: TestServers, tmp_path: Path
+) -> None:
+    with receiver_of_traces() as (receiver, url):
+        projects = tmp_path / "projects.yaml"
+        projects.write_text(f"{{projects: {{c: {{kind: otlp, url: '{url}/api/public/otel/v1/traces'}}}}, default: c}}")
+        exporting = Exporting(home, servers, url, traces_projects_file=str(projects))
+        run = await failed(home)
+        await exporting.look()
+        await home.settle(run, closed(9, 10))
+        assert await exporting.look() == 1
+        [row] = await home.sql("SELECT finished, corrected FROM projections WHERE run_id = $1 AND name = $2", run, NAME)
+        assert tuple(row) == (True, False)
+        assert [span.kind for span in receiver.seen] == ["generation", "agent"]
+        await exporting.exporter.close()
