@@ -104,10 +104,10 @@ def _with_usage(span: Span, row: LedgerRow | None) -> Span:
     """Tokens by kinds that do not overlap, and the ledger's cost to the last digit."""
     if row is None:
         return span
-    tokens = {
-        "input": row.input_tokens - row.cached_input_tokens,
+    tokens = {  # some providers count cached and reasoning tokens beside the others, not among them
+        "input": max(row.input_tokens - row.cached_input_tokens, 0),
         "input_cached_tokens": row.cached_input_tokens,
-        "output": row.output_tokens - row.reasoning_tokens,
+        "output": max(row.output_tokens - row.reasoning_tokens, 0),
         "output_reasoning_tokens": row.reasoning_tokens,
         "total": row.input_tokens + row.output_tokens,
     }
