@@ -66,11 +66,8 @@ _NOTE = Statement(
     """
 )
 _FINISH = Statement("UPDATE re_ratings SET finished_at = clock_timestamp() WHERE id = CAST(:id AS uuid)")
-# The calls are locked: one that was estimated and is settled meanwhile would be corrected for other tokens than it has.
-_CORRECT = Statement(
-    """
-    WITH batch AS MATERIALIZED (
-        SELECT c.* FROM model_calls c
+_BATCH = """
+        FROM model_calls c
         WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at >= CAST(:since AS timestamptz)
             AND c.opened_at < CAST(:until AS timestamptz) AND c.provider = CAST(:provider AS text)
             AND (CAST(:model AS text) = '*' OR c.model = CAST(:model AS text)) AND c.state IN ('settled', 'estimated')
@@ -78,7 +75,16 @@ _CORRECT = Statement(
                 CAST(CAST(:after AS jsonb) ->> 0 AS timestamptz), CAST(CAST(:after AS jsonb) ->> 1 AS uuid),
                 CAST(CAST(:after AS jsonb) ->> 2 AS int), CAST(CAST(:after AS jsonb) ->> 3 AS int)))
             AND (CAST(:after AS jsonb) IS NULL OR c.opened_at >= CAST(CAST(:after AS jsonb) ->> 0 AS timestamptz))
-        ORDER BY c.opened_at, c.run_id, c.turn, c.attempt LIMIT CAST(:limit AS int) FOR SHARE
+        ORDER BY c.opened_at, c.run_id, c.turn, c.attempt LIMIT CAST(:limit AS int)
+        FOR NO KEY UPDATE
+"""
+# The calls are locked: one that was estimated and is settled meanwhile would be corrected for other tokens than it has.
+# First by a statement of its own, whose successor sees what the others did who had locked them: their corrections.
+_LOCK = Statement(f"SELECT count(*) FROM (SELECT c.turn {_BATCH}) AS locked")
+_CORRECT = Statement(
+    f"""
+    WITH batch AS MATERIALIZED (
+        SELECT c.* {_BATCH}
     ), priced AS (
         SELECT b.*, p.input_price AS in_price, p.cached_input_price AS cached_price, p.output_price AS out_price,
                cost_of(b.input_tokens, b.cached_input_tokens, b.output_tokens, p.input_price, p.cached_input_price,
@@ -172,18 +178,17 @@ async def next_tenant(connection: AsyncConnection, after: UUID | None) -> UUID |
 
 async def correct(connection: AsyncConnection, tenant_id: UUID, work: ReRatingRow, limit: int) -> Batch:
     """Correct the next calls of a tenant, as that tenant."""
-    row = await _CORRECT.one(
-        connection,
-        tenant=tenant_id,
-        id=work.id,
-        provider=work.provider,
-        model=work.model,
-        since=work.since,
-        until=work.until,
-        after=work.at_call if work.at_tenant == tenant_id else None,
-        limit=limit,
-    )
-    return Batch._make(row)
+    batch = {
+        "tenant": tenant_id,
+        "provider": work.provider,
+        "model": work.model,
+        "since": work.since,
+        "until": work.until,
+        "after": work.at_call if work.at_tenant == tenant_id else None,
+        "limit": limit,
+    }
+    await _LOCK.one(connection, **batch)
+    return Batch._make(await _CORRECT.one(connection, **batch, id=work.id))
 
 
 async def note(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.database import erasing, erasures, prices, re_ratings, usage
+from libs.database import erasing, erasures, prices, re_ratings, steps, usage
 from libs.database.engine import PLATFORM
 from libs.database.re_ratings import ReRatingRow
 from libs.database.steps import Change, ClosedCall, OpenedCall
@@ -185,3 +185,22 @@ async def test_corrections_stay_in_the_sums_when_their_run_is_erased(home: House
         assert await erasing.delete_runs(connection, home.tenant_id, [run]) == 1
     assert await rows(home, "cost_corrections", provider) == []
     assert await total(home, provider) == before
+
+
+async def test_usage_that_arrives_meanwhile_costs_the_newest_price(home: Household, provider: str) -> None:
+    """Its trigger corrects at the price known before, and whoever waits for the call must see that."""
+    await enter(home, provider, OLD)
+    run = await home.run()
+    await spend(home, run, provider, used=GUESSED)
+    await enter(home, provider, NEW)
+    await rerate(home, provider)
+    newest = Price(Decimal(30), Decimal(10), Decimal(70))
+    await enter(home, provider, newest)
+    await ask(home, provider)
+    async with home.database.tenant(home.tenant_id) as connection:
+        await steps.settle(connection, home.tenant_id, run, ended(1, USED, OLD))
+        rating = asyncio.create_task(ReRater(home.database).round())
+        await asyncio.sleep(0.3)
+    await rating
+    found = await total(home, provider)
+    assert found.settled.cost + found.correction == newest.of(USED)
