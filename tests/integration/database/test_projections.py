@@ -21,7 +21,7 @@ from services.worker.exporting.exporter import Exporter
 from services.worker.exporting.sending import NAME
 from tests.conformance.observability.receiver import Fault, ReceiverOfTraces, receiver_of_traces
 from tests.fixtures.stack import TestServers
-from tests.integration.database.rows import Household, closed, opened, sql
+from tests.integration.database.rows import PRICE, Household, closed, opened, sql
 
 
 async def discovered(home: Household, name: str) -> int | None:
@@ -242,11 +242,11 @@ async def receiving(home: Household, servers: TestServers) -> AsyncIterator[tupl
         await exporting.exporter.close()
 
 
-async def answered(home: Household) -> UUID:
+async def answered(home: Household, state: str = "settled") -> UUID:
     """A run of one answer, not ended."""
     run = await home.run()
     await home.commit(run, Change((NewEvent("model.started", MODEL),), opened=opened()))
-    await home.commit(run, Change((NewEvent("model.completed", ANSWER),), turn=1, closed=closed(3, 4)))
+    await home.commit(run, Change((NewEvent("model.completed", ANSWER),), turn=1, closed=closed(3, 4, state=state)))
     return run
 
 
@@ -287,6 +287,25 @@ async def test_who_dies_before_it_noted_what_it_sent_sends_the_same_again(
     trace = receiver.trace(str(run))
     assert [len(copies) for copies in trace.values()] == [2, 2]
     assert all(len({span.raw for span in copies}) == 1 for copies in trace.values())
+
+
+async def test_a_cost_that_changes_after_the_end_is_told_to_who_takes_spans_twice(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home, "estimated")
+    await end(home, run)
+    await exporting.look()
+    await home.settle(run, closed(3, 5))
+    await exporting.look()
+    assert await exporting.look() == 0
+    told = [span.attributes for span in receiver.seen if span.kind == "generation"]
+    assert [each["langfuse.observation.metadata.ledger"] for each in told] == ["estimated", "settled"]
+    assert [each["langfuse.observation.cost_details"] for each in told] == [
+        f'{{"total":{PRICE.of(closed(3, tokens).usage):f}}}' for tokens in (4, 5)
+    ]
+    assert receiver.seen[-1].kind == "agent"
+    assert receiver.seen[-1].attributes["langfuse.observation.metadata.status"] == "completed"
 
 
 async def test_what_is_refused_is_kept_told_and_sent_again_on_demand(
