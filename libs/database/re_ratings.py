@@ -51,7 +51,12 @@ _CLAIM = Statement(
 )
 _NEXT_TENANT = Statement(
     """
-    SELECT id FROM tenants WHERE CAST(:after AS uuid) IS NULL OR id > CAST(:after AS uuid) ORDER BY id LIMIT 1
+    SELECT t.id FROM tenants t
+    WHERE (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid)) AND EXISTS (
+        SELECT FROM model_calls c
+        WHERE c.tenant_id = t.id AND c.opened_at >= CAST(:since AS timestamptz)
+            AND c.opened_at < CAST(:until AS timestamptz) AND c.provider = CAST(:provider AS text))
+    ORDER BY t.id LIMIT 1
     """
 )
 _NOTE = Statement(
@@ -170,9 +175,10 @@ async def claim(connection: AsyncConnection, lease: float) -> ReRatingRow | None
     return ReRatingRow._make(row) if row else None
 
 
-async def next_tenant(connection: AsyncConnection, after: UUID | None) -> UUID | None:
-    """As maintenance."""
-    row = await _NEXT_TENANT.one(connection, after=after)
+async def next_tenant(connection: AsyncConnection, work: ReRatingRow) -> UUID | None:
+    """The next with calls of that provider in that time, as maintenance."""
+    values = {"since": work.since, "until": work.until, "provider": work.provider}
+    row = await _NEXT_TENANT.one(connection, after=work.at_tenant, **values)
     return row[0] if row else None
 
 

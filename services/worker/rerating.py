@@ -40,7 +40,7 @@ class ReRater:
         tenant_id = work.at_tenant
         while True:
             async with self._database.maintenance() as connection:
-                tenant_id = tenant_id or await re_ratings.next_tenant(connection, work.at_tenant)
+                tenant_id = tenant_id or await re_ratings.next_tenant(connection, work)
                 if tenant_id is None:
                     await re_ratings.finish(connection, work.id)
                     logger.info("a re-rating is done", extra={"fields": {"re_rating": str(work.id)}})
