@@ -114,7 +114,7 @@ async def _on_domain_problem(request: Request, error: Exception) -> Response:
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for nothing else
-    flaws = [_flaw(found) for found in error.errors()[:_MAX_FLAWS]]
+    flaws = [_flaw(found, error.body) for found in error.errors()[:_MAX_FLAWS]]
     return problem("invalid_request", "Correct what `errors` names and send the request again.", flaws)
 
 
@@ -132,9 +132,22 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
     return problem("invalid_request", "The connection was closed before the body was complete.")
 
 
-def _flaw(found: dict[str, Any]) -> Flaw:
+def _flaw(found: dict[str, Any], body: Any) -> Flaw:
     place, *path = found.get("loc") or ("body",)
     message = str(found.get("msg", "is not valid"))
     if place == "body":
-        return Flaw("".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path), message)
+        parts = _within(body, path, missing=found.get("type") == "missing")
+        return Flaw("".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts), message)
     return Flaw("", f"{place} parameter {'.'.join(str(part) for part in path)}: {message}")
+
+
+def _within(body: Any, path: Sequence[Any], *, missing: bool) -> list[Any]:
+    """A place in the body, without the parts that only say which of several forms was tried there."""
+    parts = []
+    for number, part in enumerate(path, 1):
+        there = isinstance(body, dict) and part in body
+        there = there or (isinstance(body, list) and isinstance(part, int) and part < len(body))
+        if there or (missing and number == len(path) and isinstance(body, dict)):
+            parts.append(part)
+            body = body[part] if there else None
+    return parts

@@ -63,6 +63,7 @@ def test_what_is_no_score_is_refused(user: httpx.Client, agent: str) -> None:
     for body in NO_SCORES:
         answer = user.post(f"/v1/runs/{run}/scores", json=body)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), body
+        assert {flaw["pointer"] for flaw in answer.json()["errors"]} <= {"/name", "/value", "/by"}, body
 
 
 def test_a_user_neither_scores_nor_reads_anothers_run(
