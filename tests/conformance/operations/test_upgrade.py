@@ -103,7 +103,7 @@ async def test_runs_of_an_older_release_end_under_this_one_and_back(platform: Pl
             rolled_back = await begun(platform, api, 2)
         async with older_worker(platform, older):
             done, waiting = await asyncio.wait(
-                [asyncio.create_task(ended(platform, api, [run])) for run in rolled_back], timeout=30
+                [asyncio.create_task(ended(platform, api, [run])) for run in rolled_back], timeout=15
             )
         with platform.workers(1):  # those whose log the older release does not understand have waited for this one
             await asyncio.gather(*done, *waiting)
