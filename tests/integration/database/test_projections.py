@@ -40,9 +40,6 @@ async def advanced(home: Household, name: str, position: Position, seq: int, *, 
         return await projections.advance(connection, name, position, seq, finished=finished, pause=0)
 
 
-# Finding
-
-
 def test_what_is_read_again_is_longer_than_any_transaction() -> None:
     assert SESSION["transaction_timeout"].removesuffix("s").isdigit()
     assert int(SESSION["transaction_timeout"].removesuffix("s")) < OVERLAP_SECONDS
@@ -82,9 +79,6 @@ async def test_more_runs_than_one_look_takes_are_found_by_the_next(home: Househo
             found.append(await projections.discover(connection, name, scope, most=2, every=0))
     assert found == [2, 2, 1]
     assert {position.run_id for position in await claimed(home, name)} == made
-
-
-# Taking
 
 
 async def test_a_run_is_taken_by_one_and_moved_by_who_took_it_last(home: Household) -> None:
@@ -196,9 +190,6 @@ async def test_what_is_known_of_a_run_goes_with_it(home: Household) -> None:
         assert await erasing.delete_runs(connection, home.tenant_id, [run]) == 1
     for table in ("projections", "refusals"):
         assert await home.sql(f"SELECT 1 FROM {table} WHERE run_id = $1", run) == []
-
-
-# Sending, with a receiver
 
 
 class Killed(BaseException):
