@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tomllib
 from uuid import uuid4
 
 import httpx
@@ -11,10 +12,17 @@ import pytest
 from agent_runtime import ApiProblem, AsyncClient
 
 from tests.conformance.compose.live.conftest import Installation
+from tests.fixtures.compose.rendering import ROOT
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 LONG = {"content": "A long answer. " * 40, "chunks": 4, "hold_after_chunks": 2}
+
+
+async def test_the_api_knows_its_version(installation: Installation) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    async with installation.client() as api:
+        assert (await api.version()).version == project["version"]
 
 
 async def test_the_same_key_is_the_same_run(installation: Installation) -> None:
