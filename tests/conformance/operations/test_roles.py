@@ -93,12 +93,19 @@ async def test_an_administrator_makes_them_and_sets_their_passwords_again(port: 
         await connection.close()
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connect(port, "temporal", second["temporal"])
-    migrate(port, second["agent_runtime_owner"])
+    owner = second["agent_runtime_owner"]
+    assert "newest revision" in migrate(port, owner)
+    connection = await connect(port, "agent_runtime_owner", owner)
+    await connection.execute("UPDATE alembic_version SET version_num = 'later'")
+    assert "revision later, of a newer release" in migrate(port, owner), "a rollback is a start of the older release"
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "later"
+    await connection.close()
 
 
-def migrate(port: int, password: str) -> None:
+def migrate(port: int, password: str) -> str:
     url = f"postgresql://agent_runtime_owner@{LOOPBACK}:{port}/agent_runtime"
     given = {"DATABASE_MIGRATION_URL": url, "DATABASE_MIGRATION_PASSWORD": password}
     environment = {**os.environ, **given, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-m", "migrations"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return done.stdout
