@@ -15,11 +15,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database.engine import open_migration_engine
 from libs.settings.database import MigrationSettings
 
 LOCK = 0x41_67_52_74  # "AgRt": one migration at a time per database
+PAUSE = 0.2  # seconds, between looks at the lock
 
 
 def configuration(connection: Connection) -> Config:
@@ -29,11 +31,28 @@ def configuration(connection: Connection) -> Config:
     return config
 
 
-def upgrade(connection: Connection) -> str:
-    """What there is to say of it."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+async def upgrade(connection: AsyncConnection) -> str:
+    """What there is to say of it.
+
+    Each revision is committed by itself, so that its locks are held no longer than it takes. `connection` is in no
+    transaction, and nobody waits for the lock in one: building an index waits for those.
+    """
+    while not (await connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK})).scalar():
+        await connection.rollback()
+        await asyncio.sleep(PAUSE)
+    await connection.commit()
+    try:
+        return await connection.run_sync(_upgrade)
+    finally:
+        await connection.rollback()
+        await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+        await connection.commit()
+
+
+def _upgrade(connection: Connection) -> str:
     config = configuration(connection)
     found = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         return f"The database is at revision {found}, of a newer release; it is left so."
@@ -44,8 +63,8 @@ def upgrade(connection: Connection) -> str:
 async def main(settings: MigrationSettings) -> str:
     engine = open_migration_engine(settings)
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(upgrade)
+        async with engine.connect() as connection:
+            return await upgrade(connection)
     finally:
         await engine.dispose()
 

@@ -11,7 +11,9 @@ from libs.database.tables import metadata
 
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, compare_server_default=False)
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_server_default=False, transaction_per_migration=True
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -15,6 +15,7 @@ from libs.database.projections import Scope
 from libs.database.statements import Statement
 
 LONGEST_REASON = 500  # characters
+MOST_ASKED = 10_000  # at once, to be tried again
 
 
 class Refusal(NamedTuple):
@@ -67,8 +68,11 @@ _PAGE = Statement(
 # Asked for again while a worker is at it, it is that attempt.
 _ASK = Statement(
     """
-    UPDATE refusals SET retry_at = COALESCE(retry_at, clock_timestamp())
-    WHERE CAST(:run AS uuid) IS NULL OR run_id = CAST(:run AS uuid) RETURNING 1
+    UPDATE refusals SET retry_at = COALESCE(retry_at, clock_timestamp()) WHERE id IN (
+        SELECT id FROM refusals
+        WHERE run_id = CAST(:run AS uuid) OR (CAST(:run AS uuid) IS NULL AND retry_at IS NULL)
+        ORDER BY id LIMIT CAST(:most AS int) FOR UPDATE
+    ) RETURNING 1
     """
 )
 _CLAIM = Statement(
@@ -120,8 +124,8 @@ async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> 
 
 
 async def ask(connection: AsyncConnection, run_id: UUID | None) -> int:
-    """Have what was refused tried again, all of it or of one run; how many there are. As the tenant."""
-    return len(await _ASK.run(connection, run=run_id))
+    """Have what was refused tried again, of one run or of all, `MOST_ASKED` at once; how many. As the tenant."""
+    return len(await _ASK.run(connection, run=run_id, most=MOST_ASKED))
 
 
 async def claim(connection: AsyncConnection, kind: str, scope: Scope, *, most: int, lease: float) -> list[Retry]:

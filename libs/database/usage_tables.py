@@ -111,4 +111,5 @@ erased_usage = Table(  # a trigger on runs writes it
     Column("cost", Numeric, nullable=False),
     Column("correction", Numeric, nullable=False),
     PrimaryKeyConstraint("tenant_id", "day", "agent_id", "provider", "model", "estimated"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="erased_usage_tenant_id_fkey"),
 )

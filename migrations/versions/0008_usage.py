@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.concurrently import create_index
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -43,7 +45,6 @@ PRICES = (
 
 # The sums of a tenant are of calls by the time they were opened, which never changes.
 LEDGER = (
-    "CREATE INDEX model_calls_opened_at ON model_calls (tenant_id, opened_at)",
     """
     GRANT SELECT (tenant_id, run_id, turn, attempt, provider, model, state, input_price, input_tokens,
                   cached_input_tokens, output_tokens, reasoning_tokens, cost, opened_at)
@@ -164,7 +165,8 @@ ERASED = (
         reasoning_tokens bigint NOT NULL,
         cost numeric NOT NULL,
         correction numeric NOT NULL,
-        PRIMARY KEY (tenant_id, day, agent_id, provider, model, estimated)
+        PRIMARY KEY (tenant_id, day, agent_id, provider, model, estimated),
+        CONSTRAINT erased_usage_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants (id)
     )
     """,
     "GRANT SELECT ON erased_usage TO agent_runtime_app",
@@ -212,6 +214,7 @@ OPEN = "SELECT FROM erasures e WHERE e.tenant_id = {table}.tenant_id AND e.finis
 
 
 def upgrade() -> None:
+    create_index("model_calls_opened_at", "model_calls (tenant_id, opened_at)")
     for statement in (*PRICES, *LEDGER, *CORRECTIONS, *ERASED):
         op.execute(statement)
     for table in ("cost_corrections", "erased_usage"):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.concurrently import create_index
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -43,8 +45,6 @@ STATEMENTS = (
         PRIMARY KEY (name)
     )
     """,
-    # No step changes `created_at`: runs are still updated in place.
-    "CREATE INDEX runs_created_at ON runs (created_at)",
     """
     CREATE TABLE refusals (
         tenant_id uuid NOT NULL,
@@ -110,6 +110,8 @@ POLICIES = (
 
 
 def upgrade() -> None:
+    # No step changes `created_at`: runs are still updated in place.
+    create_index("runs_created_at", "runs (created_at)")
     for statement in STATEMENTS:
         op.execute(statement)
     for table in ("projections", "refusals"):

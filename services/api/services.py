@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from libs.clients.counters import Counters
@@ -46,6 +47,7 @@ class Services:
     task_queue: str = ""  # of the workers that count
     worker_dead_after: float = 8.0  # seconds
     tracing: Tracing = OFF
+    sums: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))  # over all tenants, which take long
     prompts: Prompts | None = None  # None: no LangFuse project is configured
     keycloak: Keycloak | None = None  # None: users and service accounts are made at the issuer itself
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.database import usage
 from libs.database.engine import PLATFORM
 from libs.database.usage import PLATFORM_KEYS, TENANT_KEYS, UsageFilter, UsageRow
-from libs.domain.errors import InvalidRequest
+from libs.domain.errors import DependencyUnavailable, InvalidRequest
 from services.api.dependencies import Call
 
+WAIT_SECONDS = 10.0
 Sums = tuple[UsageRow, list[UsageRow]]
 
 
@@ -23,12 +27,26 @@ async def sum_usage(
         _require(keys, PLATFORM_KEYS, "an administrator sees sums by tenant, day and model")
         if wanted.agent or wanted.user or wanted.labels:
             raise InvalidRequest("An administrator sees no agents, users or labels: filter by model alone.")
-        async with call.services.database.maintenance() as connection:
+        async with _one_at_a_time(call.services.sums), call.services.database.maintenance() as connection:
             return await _sums(connection, None, keys, wanted, after, limit + 1)
     _require(keys, TENANT_KEYS, "that is for administrators of the platform")
     wanted = wanted._replace(subject=call.caller.sees_only)
     async with call.services.database.tenant(call.tenant_id) as connection:
         return await _sums(connection, call.tenant_id, keys, wanted, after, limit + 1)
+
+
+@asynccontextmanager
+async def _one_at_a_time(sums: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Every request looks across tenants for a moment: long sums must leave it the connections for that."""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await sums.acquire()
+    except TimeoutError:
+        raise DependencyUnavailable("usage", "Other sums over all tenants are being added up.") from None
+    try:
+        yield
+    finally:
+        sums.release()
 
 
 async def _sums(

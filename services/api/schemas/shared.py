@@ -26,11 +26,17 @@ Slug = Annotated[str, StringConstraints(pattern=SLUG)]
 Number = Annotated[int, Field(ge=1, le=MAX_INT, strict=True)]
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 9998  # of moments that clients send; any offset of them has a year
+
+
 def _in_utc(moment: AwareDatetime) -> AwareDatetime:
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is outside the years 1 to 9999 in UTC") from None
+        moment = moment.min.replace(tzinfo=UTC)
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"is outside the years {FIRST_YEAR} to {LAST_YEAR} in UTC")
+    return moment
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]

@@ -112,7 +112,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _cursor(place: list[str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps(place, ensure_ascii=False).encode()).decode().rstrip("=")
 
 
 def place_of(cursor: str, keys: int) -> list[str]:

@@ -115,7 +115,7 @@ class Empty:
         def run(connection: Connection) -> None:
             command.upgrade(configuration(connection), revision)
 
-        async with self.owner.begin() as connection:
+        async with self.owner.connect() as connection:
             await connection.run_sync(run)
 
     async def revisions(self) -> list[str]:
@@ -160,8 +160,8 @@ async def test_every_migration_keeps_the_rows_of_two_tenants(empty: Empty) -> No
 
 async def test_two_migrations_at_once_and_again_are_one(empty: Empty) -> None:
     async def migrate() -> None:
-        async with empty.owner.begin() as connection:
-            await connection.run_sync(upgrade)
+        async with empty.owner.connect() as connection:
+            await upgrade(connection)
 
     await asyncio.gather(migrate(), migrate(), migrate())
     await migrate()
