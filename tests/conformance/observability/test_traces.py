@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -26,9 +27,22 @@ def langfuse(url: str) -> dict[str, str]:
     return {"LANGFUSE_HOST": url, **keys, **FAST}
 
 
+class Patient(httpx.AsyncHTTPTransport):
+    """Asks again after a 503, as its Retry-After says: the database restarts."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(20):
+            answer = await super().handle_async_request(request)
+            if answer.status_code != 503:
+                return answer
+            await answer.aclose()
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
+        return answer
+
+
 def api_of(platform: Platform) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {platform.token()}"}
-    return httpx.AsyncClient(base_url=platform.api_url, headers=headers, verify=NO_TLS, trust_env=False, timeout=30)
+    return httpx.AsyncClient(base_url=platform.api_url, headers=headers, transport=Patient(verify=NO_TLS), timeout=30)
 
 
 async def complete(receiver: ReceiverOfTraces, run: str, seconds: float = 20) -> None:
