@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, Validatio
 
 from libs.domain.runs import Price
 from libs.settings.environment import Environment
+from libs.settings.reasons import said_of
 
 Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -102,5 +103,7 @@ def load_providers(path: Path | None) -> dict[str, Provider]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return {name: Provider.model_validate(value) for name, value in content["providers"].items()}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise BadProviders(f"MODEL_PROVIDERS_FILE={path} cannot be used: {error}") from error
+    except (KeyError, TypeError, AttributeError):
+        raise BadProviders(f"MODEL_PROVIDERS_FILE={path} must hold `providers:` and each by its name") from None
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise BadProviders(f"MODEL_PROVIDERS_FILE={path} cannot be used: {said_of(error)}") from None

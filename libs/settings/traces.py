@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError, field_validator
 
 from libs.settings.langfuse import LangfuseSettings
+from libs.settings.reasons import said_of
 
 Redaction = Literal["nothing", "hashes", "all"]
 NO_PROJECT = "none"
@@ -156,17 +157,7 @@ def _file(path: Path | None) -> ProjectsFile:
         return ProjectsFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (OSError, yaml.YAMLError, ValidationError) as error:
         # without its cause: that quotes the file, where somebody may have written a key instead of its variable
-        raise BadProjects(f"TRACES_PROJECTS_FILE={path} cannot be used: {_why(error)}") from None
-
-
-def _why(error: OSError | yaml.YAMLError | ValidationError) -> str:
-    """What is wrong and where, without what stands there."""
-    if isinstance(error, ValidationError):
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise BadProjects(f"TRACES_PROJECTS_FILE={path} cannot be used: {said_of(error)}") from None
 
 
 def _of_environment(settings: ProjectsSettings) -> Destination:

@@ -24,6 +24,7 @@ from libs.domain.run_log import RunLog
 from libs.domain.runs import RunState
 from libs.domain.texts import LARGE
 from services.worker.keys import RunKey
+from services.worker.liveness import suspended_clock
 from services.worker.specs import Specs, Version
 from services.worker.wakes import Live, Wakes
 
@@ -59,7 +60,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class View:
-    """A run at one moment. The log is shared and grows; the state is of `read_at`, on the monotonic clock."""
+    """A run at one moment. The log is shared and grows; the state is of `read_at`, by `suspended_clock`."""
 
     run: RunKey
     log: RunLog
@@ -72,7 +73,7 @@ class View:
     @property
     def now(self) -> RunState:
         """The state, with the time that has passed since."""
-        return replace(self.state, now=self.state.now + timedelta(seconds=time.monotonic() - self.read_at))
+        return replace(self.state, now=self.state.now + timedelta(seconds=suspended_clock() - self.read_at))
 
     def after(self, committed: Committed, change: Change) -> View:
         """The view after a commit of mine, without reading it again."""
@@ -80,7 +81,7 @@ class View:
         closed = change.closed
         return replace(
             self,
-            read_at=time.monotonic(),
+            read_at=suspended_clock(),
             state=replace(
                 state,
                 status=change.status or state.status,
@@ -146,7 +147,7 @@ class Journal:
         if known is None or known.state is None or known.state.last_seq != known.log.last_seq:
             return None
         view = View(run, known.log, known.state, known.version, known.created_by, known.input, known.read_at)
-        return replace(view, state=view.now, read_at=time.monotonic())
+        return replace(view, state=view.now, read_at=suspended_clock())
 
     async def _read_and_begin(self, run: RunKey, decide: Callable[[View], Change | None]) -> View:
         async with self._database.single() as connection:
@@ -180,7 +181,7 @@ class Journal:
         return _Known(RunLog(), version, loaded.created_by, json.loads(loaded.input or "null")) if version else None
 
     def _view(self, run: RunKey, known: _Known, loaded: LoadedRun) -> View:
-        view = View(run, known.log, loaded.state, known.version, known.created_by, known.input, time.monotonic())
+        view = View(run, known.log, loaded.state, known.version, known.created_by, known.input, suspended_clock())
         known.state, known.read_at = view.state, view.read_at
         return view
 
