@@ -146,6 +146,9 @@ async def _transaction(engine: AsyncEngine, opening: str) -> AsyncIterator[Async
 async def _driver(connection: AsyncConnection) -> Any:
     """asyncpg's own connection, which `Statement` speaks to."""
     driver = connection.info.get(DRIVER)
+    if driver is not None and driver.is_closed():  # while it lay in the pool: the server was started anew
+        await connection.invalidate()
+        driver = None
     if driver is None:
         driver = connection.info[DRIVER] = (await connection.get_raw_connection()).driver_connection
     return driver
