@@ -182,7 +182,8 @@ async def finish(api: AsyncClient, strike: Strike, seconds: float = 200) -> None
     try:
         strike.run = await api.runs.wait(strike.run.id, timeout=seconds)
     except WaitExpired:
-        raise AssertionError(f"{strike} has not ended") from None
+        said = await api.runs.explain(strike.run.id)
+        raise AssertionError(f"{strike} has not ended. {said.text}") from None
 
 
 async def missed(platform: Platform, strikes: list[Strike], plans: Path) -> str:

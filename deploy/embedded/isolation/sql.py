@@ -20,8 +20,9 @@ READ, UNSET, WRITE, WALL, CATALOGUE, FINDER = (
     "tables without a wall",
     "content as maintenance",
 )
-# Maintenance may read all of them: who the tenants are, hashes, what is to be erased, how much is kept.
-WITHOUT_CONTENT = frozenset({"tenants", "audit_heads", "erasures", "storage"})
+# Maintenance may read all of them: who the tenants are, hashes, what is to be erased, how much is kept, how far each
+# run's projections have come, sums of what erased runs used.
+WITHOUT_CONTENT = frozenset({"tenants", "audit_heads", "erasures", "storage", "projections", "erased_usage"})
 _TABLES = """
     SELECT c.relname AS name, a.attname AS tenant, c.relrowsecurity AND c.relforcerowsecurity AS walled
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

@@ -12,7 +12,7 @@ from libs.database.prices import PriceRow
 from libs.domain.money import plain
 from libs.domain.plans import MODEL_PATTERN
 from libs.domain.runs import Price
-from services.api.schemas.shared import Answered, Moment, Sent, Text, rfc3339, to_json
+from services.api.schemas.shared import Answered, KeptMoment, Sent, Text, rfc3339, to_json
 
 MONEY = r"^[0-9]{1,6}(\.[0-9]{1,12})?$"
 PROVIDER = f"{MODEL_PATTERN.partition('/')[0]}$"
@@ -30,7 +30,7 @@ class PriceCreate(Sent):
     input_price: Money
     cached_input_price: Money | None = Field(default=None, description="default: as `input_price`")
     output_price: Money
-    valid_from: Moment | None = Field(
+    valid_from: KeptMoment | None = Field(
         default=None, description="default: now. The past and the future will do; re-rating corrects past calls"
     )
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from libs.database.re_ratings import ReRatingRow
 from libs.domain.money import plain
 from services.api.schemas.prices import ModelName, ProviderName
-from services.api.schemas.shared import Answered, Moment, Sent, rfc3339, to_json
+from services.api.schemas.shared import Answered, KeptMoment, Sent, rfc3339, to_json
 from services.api.schemas.usage import MONEY
 
 
@@ -21,8 +21,10 @@ class ReRatingCreate(Sent):
 
     provider: ProviderName
     model: ModelName = Field(default="*", description='"*": every model of the provider')
-    since: Moment = Field(alias="from")
-    until: Moment | None = Field(default=None, alias="to", description="not included; default, and at the most: now")
+    since: KeptMoment = Field(alias="from")
+    until: KeptMoment | None = Field(
+        default=None, alias="to", description="not included; default, and at the most: now"
+    )
 
 
 class ReRatingRead(Answered):

@@ -26,20 +26,24 @@ Slug = Annotated[str, StringConstraints(pattern=SLUG)]
 Number = Annotated[int, Field(ge=1, le=MAX_INT, strict=True)]
 
 
-FIRST_YEAR, LAST_YEAR = 1900, 9998  # of moments that clients send; any offset of them has a year
+FIRST_YEAR, LAST_YEAR = 1900, 9998  # of moments that are kept; every offset of theirs has a year
 
 
 def _in_utc(moment: AwareDatetime) -> AwareDatetime:
     try:
-        moment = moment.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
-        moment = moment.min.replace(tzinfo=UTC)
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
+
+
+def _kept(moment: AwareDatetime) -> AwareDatetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValueError(f"is outside the years {FIRST_YEAR} to {LAST_YEAR} in UTC")
     return moment
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+KeptMoment = Annotated[Moment, AfterValidator(_kept)]
 
 
 class Sent(BaseModel):
