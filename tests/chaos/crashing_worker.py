@@ -5,7 +5,7 @@ A plan is a file named after the run's model (or after its tenant, for what come
 SIGSTOP, LOST_ANSWER (`before` a commit: it is done, the answer lost), LOST_LATE (lost a while after it was done), or
 SLOW (`after` one: dawdle).
 With ROLE=steps the worker takes activities only, one at a time, so that nothing but its run is struck with it;
-ROLE=conductor takes workflows only.
+ROLE=conductor takes workflows, and suspects in a child process.
 """
 
 from __future__ import annotations
@@ -198,8 +198,8 @@ def in_role(role: str) -> Callable[..., Any]:
     """A maker of Temporal workers that serve a part of what the platform's do."""
 
     def make(client: Any, **settings: Any) -> Any:
-        if "workflows" not in settings:
-            return Idle()  # suspects are served by whole workers only
+        if "workflows" not in settings:  # suspects: steps that two workers in a row were lost with
+            return Worker(client, **settings) if role == "conductor" else Idle()
         if role == "conductor":
             return Worker(client, **{**settings, "activities": []})
         return Worker(client, **{**settings, "workflows": [], "max_concurrent_activities": 1})
