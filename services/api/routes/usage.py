@@ -46,7 +46,7 @@ async def get_usage(
     user: Annotated[Text, StringConstraints(max_length=300)] | None = None,
     label: Annotated[list[str] | None, Query(max_length=20, description="key:value; a run must have all")] = None,
     limit: Limit = 200,
-    cursor: Annotated[str | None, Query(max_length=8192, description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before")] = None,
 ) -> Response:
     """What model calls used and cost. A call counts on the day on which it was opened."""
     names = tuple(dict.fromkeys(group_by or ()))
