@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import sys
 import threading
+import weakref
 from pathlib import Path
 
 from deploy.embedded.failures import StateRefused
@@ -70,9 +73,25 @@ class Ports:
         if self._remembers:
             write_json(self._file, self._ports)
 
+    def _claim(self, port: int) -> bool:
+        """Tell stacks that start at this moment that the port is chosen: nothing listens there yet.
+
+        It is told by the name of a socket that the system forgets with this object or its process.
+        """
+        if not sys.platform.startswith("linux"):  # such names are Linux's
+            return True
+        with socket.socket(socket.AF_UNIX) as holder:
+            try:
+                holder.bind(f"\0agent-runtime-port-{port}")
+            except OSError:
+                return False
+            weakref.finalize(self, os.close, holder.detach())
+        return True
+
     def _choose(self, twin: int) -> int:
         for _ in range(200):
             port = LOWEST + secrets.randbelow(HIGHEST - LOWEST)
-            if port not in self._ports.values() and is_free(port) and is_free(port + twin):
+            wanted = {port, port + twin}
+            if port not in self._ports.values() and all(is_free(each) and self._claim(each) for each in wanted):
                 return port
         raise StateRefused(f"no free port was found on {LOOPBACK} between {LOWEST} and {HIGHEST}")

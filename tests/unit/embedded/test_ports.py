@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from deploy.embedded.failures import StateRefused
-from deploy.embedded.ports import LOOPBACK, Ports, is_free
+from deploy.embedded.ports import LOOPBACK, LOWEST, Ports, is_free
 
 
 def _listening(port: int) -> socket.socket:
@@ -37,6 +39,19 @@ def test_a_port_that_was_taken_meanwhile_is_chosen_again(tmp_path: Path) -> None
         again = Ports(file)["postgres"]
     assert again != chosen
     assert Ports(file)["postgres"] == again
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is chosen is told to others on Linux only")
+def test_a_port_that_another_stack_has_just_chosen_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter([0, 0, 7, 7])
+    monkeypatch.setattr("deploy.embedded.ports.secrets.randbelow", lambda most: next(numbers))
+    first, second = Ports(tmp_path / "a.json"), Ports(tmp_path / "b.json")
+    assert (first["postgres"], second["postgres"]) == (LOWEST, LOWEST + 7)
+    del first, second
+    gc.collect()
+    assert Ports(tmp_path / "c.json")["postgres"] == LOWEST + 7
 
 
 def test_the_port_of_a_running_server_is_adopted_though_it_is_taken(tmp_path: Path) -> None:
