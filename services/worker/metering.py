@@ -6,7 +6,6 @@ takes its last counts with it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -190,5 +189,4 @@ def _result(is_error: bool) -> str:
 
 def _age(run_id: UUID, view: View) -> float:
     """Seconds since the run was accepted: its id is a UUIDv7, and both times are of the database's clock."""
-    now = view.state.now.timestamp() + (time.monotonic() - view.read_at)
-    return max(now - (run_id.int >> 80) / 1000, 0.0)
+    return max(view.now.now.timestamp() - (run_id.int >> 80) / 1000, 0.0)

@@ -17,9 +17,12 @@ from libs.clients.openai import ModelAnswer, ModelFailed
 from libs.database.steps import Change, ClosedCall, OpenedCall
 from libs.domain import events
 from libs.domain.events import NewEvent
+from libs.domain.run_log import RunLog
 from libs.domain.runs import RunState, Usage
 from libs.observability.labels import Bounded
+from services.worker.journal import View
 from services.worker.keys import RunKey
+from services.worker.liveness import suspended_clock
 from services.worker.metering import CODES, MODELS, TENANTS, Meter
 from services.worker.observing import Observer, Place
 from services.worker.trying import TryAgain
@@ -32,12 +35,13 @@ def uuid7(number: int = 0) -> UUID:
     return UUID(int=(ACCEPTED << 80) | (7 << 76) | (2 << 62) | number)
 
 
-def view(provider: str, model: str, tenant: int = 1, age: float = 3.0) -> Any:
+def view(provider: str, model: str, tenant: int = 1, age: float = 3.0) -> View:
     now = datetime.fromtimestamp(ACCEPTED / 1000 + age, UTC)
     state = RunState("running", "run", 0, 1, 0, 1, True, now, None, None, None, None, 0, Decimal(0))
     spec = SimpleNamespace(provider=provider, model_name=model)
     run = RunKey(UUID(int=tenant), uuid7(tenant))
-    return SimpleNamespace(run=run, state=state, version=SimpleNamespace(spec=spec), read_at=time.monotonic())
+    version: Any = SimpleNamespace(spec=spec)
+    return View(run, RunLog(), state, version, "somebody", None, suspended_clock())
 
 
 def value(name: str, **labels: str) -> float:
@@ -104,6 +108,13 @@ def test_a_run_counts_from_its_acceptance_by_the_clock_of_the_database() -> None
         "gen_ai_invoke_agent_duration_seconds_sum", status="failed", error_type="budget_exceeded"
     ) - ended == pytest.approx(9, abs=0.5)
     assert value("agent_runtime_runs_ended_total", status="failed", code="budget_exceeded") >= 1
+
+
+def test_a_run_counts_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter, before, seen = Meter(), value("agent_runtime_run_queue_seconds_sum"), view("p", "m", age=3)
+    monkeypatch.setattr("services.worker.journal.suspended_clock", lambda: seen.read_at + 600)
+    meter.committed(seen, Change((NewEvent(events.RUN_STARTED, {}),)))
+    assert value("agent_runtime_run_queue_seconds_sum") - before == pytest.approx(603)
 
 
 def test_models_and_tenants_that_somebody_invents_share_a_series() -> None:
