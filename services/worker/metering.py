@@ -80,7 +80,9 @@ TOOL_CALLS = Histogram(
 UNPRICED = Counter("agent_runtime_unpriced_model_calls_total", "Model calls that had no price when they were opened")
 TOOL_RESULTS = Counter("agent_runtime_tool_results_total", "Results of tool calls that were committed", ["result"])
 REJECTED = Counter("agent_runtime_outputs_rejected_total", "Answers given back to the model for their form")
-for _code in ("internal", "worker_lost", "workflow_lost"):  # faults of ours: there from the start, for the alert
+_FAULTS = ("internal", "worker_lost", "workflow_lost")  # of ours, which are alerted of
+_KNOWN = ("", "ok", "error", "cancelled", "failed", *_FAULTS)  # these are no `other`, whatever providers answer
+for _code in _FAULTS:  # there from the start, so that increases are seen
     RUNS_ENDED.labels("failed", _code)
 
 
@@ -107,7 +109,7 @@ class Meter:
     def __init__(self, configured: Iterable[tuple[str, str]] = ()) -> None:
         self._models = Bounded(configured, MODELS)
         self._tenants = Bounded[UUID]((), TENANTS)
-        self._codes = Bounded[str]((), CODES)
+        self._codes = Bounded(_KNOWN, CODES)
         self._series: dict[tuple[str, str], _Model] = {}
 
     def model(self, provider: str, model: str) -> _Model:

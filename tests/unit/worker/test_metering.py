@@ -137,6 +137,17 @@ def test_codes_are_bounded() -> None:
     assert len({meter.code(f"http_{number}") for number in range(CODES + 100)}) == CODES + 1
 
 
+def test_whatever_providers_answer_faults_of_the_platform_and_success_are_told() -> None:
+    meter = Meter()
+    for number in range(CODES + 100):
+        meter.asked("p", "m", 1.0, None, f"http_{number}")
+    before = value("agent_runtime_runs_ended_total", status="failed", code="worker_lost")
+    lost = NewEvent(events.RUN_FAILED, {"code": "worker_lost", "message": ""}, events.END)
+    meter.committed(view("p", "m"), Change((lost,)))
+    assert value("agent_runtime_runs_ended_total", status="failed", code="worker_lost") == before + 1
+    assert meter.code("") == ""
+
+
 def test_the_name_of_a_tool_is_no_label() -> None:
     meter = Meter()
     name = "name_that_a_tenant_chose"
