@@ -99,6 +99,9 @@ class Observer:
         began, started, kind = time.monotonic(), time.time_ns(), str(getattr(tool, "kind", "own"))
         try:
             yield observed
+        except Exception:  # a fault of the tool's own code: what it meets is a result
+            observed.result = FAILED
+            raise
         finally:
             error = "" if observed.result == OK else observed.result
             self._meter.called(kind, effect, time.monotonic() - began, error)

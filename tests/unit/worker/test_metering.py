@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -179,6 +180,19 @@ def test_a_model_call_is_timed_by_how_it_ended() -> None:
     assert by_error == {"": 1, "http_429": 1, "provider_unreachable": 0}
     assert value("gen_ai_client_operation_time_to_first_chunk_seconds_sum", **names) == pytest.approx(2, abs=0.1)
     assert value("agent_runtime_model_calls_in_progress") == 0
+
+
+def test_a_tool_whose_own_code_breaks_was_not_cancelled() -> None:
+    names = {"gen_ai_tool_name": "own", "effect": "idempotent"}
+    with pytest.raises(ZeroDivisionError), Observer(Meter()).tool_call(PLACE, "t", SimpleNamespace(), "idempotent"):
+        _ = 1 / 0
+    with pytest.raises(CancelledError), Observer(Meter()).tool_call(PLACE, "t", SimpleNamespace(), "idempotent"):
+        raise CancelledError
+    found = [
+        value("gen_ai_execute_tool_duration_seconds_count", **names, error_type=kind)
+        for kind in ("failed", "cancelled")
+    ]
+    assert found == [1, 1]
 
 
 def test_a_step_that_asks_to_be_tried_again_did_not_fail() -> None:
