@@ -242,6 +242,7 @@ model_calls = Table(
     ),
     CheckConstraint("state IN ('open', 'settled', 'estimated', 'not_sent')", name="model_calls_state"),
     Index("model_calls_opened_at", "tenant_id", "opened_at"),
+    Index("model_calls_unpriced", "tenant_id", "run_id", postgresql_where=text("input_price IS NULL")),
 )
 
 artifacts = Table(

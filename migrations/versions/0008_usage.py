@@ -215,6 +215,7 @@ OPEN = "SELECT FROM erasures e WHERE e.tenant_id = {table}.tenant_id AND e.finis
 
 def upgrade() -> None:
     create_index("model_calls_opened_at", "model_calls (tenant_id, opened_at)")
+    create_index("model_calls_unpriced", "model_calls (tenant_id, run_id) WHERE input_price IS NULL")
     for statement in (*PRICES, *LEDGER, *CORRECTIONS, *ERASED):
         op.execute(statement)
     for table in ("cost_corrections", "erased_usage"):

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from libs.database import erasing, erasures, usage
+from libs.database.runs import UNPRICED
 from libs.database.steps import Change
 from libs.database.usage import UsageFilter, UsageRow
 from tests.integration.database.rows import Household, closed, fact, opened
@@ -149,3 +150,14 @@ async def test_what_a_tenant_used_goes_with_it(home: Household) -> None:
     async with home.database.maintenance() as connection:
         assert await erasing.delete_runs(connection, home.tenant_id, [run]) == 1
     assert await home.sql("SELECT 1 FROM erased_usage") == []
+
+
+async def test_whether_calls_had_no_price_is_told_of_a_long_run_without_reading_those_that_had(home: Household) -> None:
+    run = await home.run()
+    for turn in range(1, 101):
+        await call(home, run, turn, "2026-01-01T00:00:00+00:00")
+    await call(home, run, 101, "2026-01-01T00:00:00+00:00", price=None)
+    count = f"SELECT {UNPRICED} FROM runs r WHERE r.id = $1"
+    assert await home.sql(count, run) == [(1,)]
+    plan = "\n".join(line for (line,) in await home.sql(f"EXPLAIN ANALYZE {count}", run))
+    assert "Rows Removed by Filter" not in plan, plan
