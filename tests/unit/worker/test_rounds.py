@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from libs.database import erasures
 from libs.domain.errors import DependencyUnavailable
+from services.worker.backlog import Backlog
 from services.worker.erasing.eraser import Eraser
 from services.worker.rounds import FAILED, come_round
 
@@ -34,6 +37,23 @@ async def test_whatever_a_round_meets_the_next_one_comes() -> None:
     with pytest.raises(asyncio.CancelledError):
         await going
     assert FAILED.labels("test")._value.get() == counted + 1  # who is away did not fail by itself
+
+
+async def test_of_a_backlog_that_nobody_can_tell_there_is_no_number() -> None:
+    answers: list[Any] = [7, DependencyUnavailable("temporal", "away")]
+
+    async def answer() -> int:
+        if isinstance(found := answers.pop(0), Exception):
+            raise found
+        return int(found)
+
+    temporal: Any = SimpleNamespace(backlog=answer)
+    backlog = Backlog(temporal, 1.0)
+    await backlog.look()
+    assert REGISTRY.get_sample_value("agent_runtime_task_queue_backlog") == 7
+    with pytest.raises(DependencyUnavailable):
+        await backlog.look()
+    assert math.isnan(REGISTRY.get_sample_value("agent_runtime_task_queue_backlog") or 0.0)
 
 
 class Nobody:
