@@ -69,4 +69,6 @@ def value_of(text: str, kind: Kind | None) -> bool | float | str:
 
 
 def shown(value: bool | float | str) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
