@@ -93,7 +93,8 @@ class Prompts:
             http = httpx.AsyncClient(timeout=self._seconds, verify=verify, transport=self._transport, trust_env=False)
             authorization = {"Authorization": destination.headers["Authorization"]}
             made = api.AsyncLangfuseAPI(base_url=destination.project.url, headers=authorization, httpx_client=http)
-            self._clients.setdefault(destination.name, (made, http))
+            if self._clients.setdefault(destination.name, (made, http))[1] is not http:  # another was faster
+                await http.aclose()
         return self._clients[destination.name][0]
 
     def _usable(self, found: Any, wanted: PromptReference) -> Prompt:

@@ -32,14 +32,18 @@ _RUNS = Statement(
     """  # noqa: S608 - constants of this module
 )
 _WORKERS = Statement(
-    "SELECT count(*) FROM workers WHERE seen_at > clock_timestamp() - make_interval(secs => CAST(:seconds AS float8))"
+    """
+    SELECT count(*) FROM workers
+    WHERE task_queue = CAST(:task_queue AS text)
+        AND seen_at > clock_timestamp() - make_interval(secs => CAST(:seconds AS float8))
+    """
 )
 
 
-async def take(connection: AsyncConnection, alive_within: float) -> Census:
-    """Count, as role maintenance; a worker lives that was seen within so many seconds."""
+async def take(connection: AsyncConnection, task_queue: str, alive_within: float) -> Census:
+    """Count, as role maintenance; a worker of the queue lives that was seen within so many seconds."""
     rows = await _RUNS.run(connection)
     found = {state: count for state, count, _ in rows}
     oldest = max((float(age) for _, _, age in rows if age is not None), default=0.0)
-    alive = await _WORKERS.one(connection, seconds=alive_within)
+    alive = await _WORKERS.one(connection, task_queue=task_queue, seconds=alive_within)
     return Census({state: found.get(state, 0) for state in STATES}, max(oldest, 0.0), int(alive[0]))

@@ -25,9 +25,10 @@ ACCEPTED = Counter("agent_runtime_runs_accepted_total", "Runs that were recorded
 class Counting:
     """One cheap question every few seconds, however often Prometheus asks."""
 
-    def __init__(self, database: Database, every: float, worker_dead_after: float) -> None:
+    def __init__(self, database: Database, every: float, task_queue: str, worker_dead_after: float) -> None:
         self._database = database
         self._every = every
+        self._task_queue = task_queue
         self._worker_dead_after = worker_dead_after
 
     async def keep_counting(self) -> None:
@@ -37,13 +38,15 @@ class Counting:
                 await self.count()
             except Exception as error:
                 _forget()
-                if not is_unavailable(error):
+                if is_unavailable(error):
+                    DATABASE_UP.set(0)
+                else:
                     logger.error("runs and workers cannot be counted", exc_info=error)
             await asyncio.sleep(self._every * random.uniform(0.8, 1.2))  # noqa: S311 - spreads processes, no secret
 
     async def count(self) -> None:
         async with self._database.maintenance() as connection:
-            taken = await census.take(connection, self._worker_dead_after)
+            taken = await census.take(connection, self._task_queue, self._worker_dead_after)
         for state, count in taken.runs.items():
             RUNS.labels(state).set(count)
         DATABASE_UP.set(1)
@@ -52,7 +55,6 @@ class Counting:
 
 
 def _forget() -> None:
-    DATABASE_UP.set(0)
     RUNS.clear()
     for gauge in (OLDEST, WORKERS):
         gauge.set(float("nan"))

@@ -52,7 +52,9 @@ def lifespan(settings: ApiSettings, on_start: Callable[[Services], None]) -> Lif
         services = build(settings, keys)
         services.stream.start()
         services.starts.begin()
-        counting = Counting(services.database, settings.api_count_seconds, settings.worker_dead_after_seconds)
+        counting = Counting(
+            services.database, settings.api_count_seconds, services.task_queue, settings.worker_dead_after_seconds
+        )
         background = (
             keys.keep_fresh(),
             services.standing.keep_asking(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated
@@ -11,6 +13,8 @@ import typer
 from services.cli.access import client
 from services.cli.output import AsJson, console, print_json, print_table, safe
 from services.cli.running import RunId
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 class Kind(StrEnum):
@@ -60,12 +64,11 @@ def value_of(text: str, kind: Kind | None) -> bool | float | str:
         return text.lower() == "true"
     if kind is Kind.BOOLEAN:
         raise typer.BadParameter("a boolean is true or false", param_hint="VALUE")
-    try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
-    except ValueError:
-        if kind is Kind.NUMBER:
-            raise typer.BadParameter("this is no number", param_hint="VALUE") from None
-        return text
+    if _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
+        return number if set(text) & set(".eE") else int(text)
+    if kind is Kind.NUMBER:
+        raise typer.BadParameter("this is no number", param_hint="VALUE")
+    return text
 
 
 def shown(value: bool | float | str) -> str:

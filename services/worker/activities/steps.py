@@ -94,8 +94,9 @@ class StepActivities:
     async def _end(self, watched: Watched, request: EndRequest) -> None:
         run = watched.run
         observing = self._bench.observer.step(FINISH_RUN, run.run_id, watched.claim)
-        with _logged(run), suppress(RunVanished), observing as observed:
-            await finish(self._bench, run, request)
+        with _logged(run), observing as observed:
+            with suppress(RunVanished):
+                await finish(self._bench, run, request)
             observed.result = "done"
 
 

@@ -11,10 +11,12 @@ from libs.database.steps import Change
 from libs.domain.events import END, RUN_STARTED, NewEvent
 from tests.integration.database.rows import Household
 
+QUEUE = f"counted-{uuid4()}"
+
 
 async def taken(database: Database, alive_within: float = 15) -> Census:
     async with database.maintenance() as connection:
-        return await census.take(connection, alive_within)
+        return await census.take(connection, QUEUE, alive_within)
 
 
 async def test_live_runs_of_all_tenants_are_counted_by_state(home: Household, neighbours: Household) -> None:
@@ -44,8 +46,8 @@ async def test_a_run_without_a_place_waits_for_one_and_not_for_a_worker(home: Ho
 
 
 async def test_a_worker_lives_for_as_long_as_it_is_seen(database: Database) -> None:
-    before = (await taken(database)).workers
     async with database.maintenance() as connection:
-        await workers.renew(connection, uuid4(), "counted", "queue", [])
-    assert (await taken(database)).workers == before + 1
+        await workers.renew(connection, uuid4(), "counted", QUEUE, [])
+        await workers.renew(connection, uuid4(), "of another platform", f"{QUEUE}-other", [])
+    assert (await taken(database)).workers == 1
     assert (await taken(database, alive_within=0)).workers == 0
