@@ -35,8 +35,9 @@ async def begun(platform: Platform, api: AsyncClient, count: int) -> list[str]:
     async with platform.model() as model:
         tool = platform.tool("look", "read")
         agent = await platform.agent(api, model, turns(), tools=[tool])
-        started = [(await api.runs.start(agent, "hello")).id for _ in range(count)]
-        await model.requests(agent, state="held", count=count, wait=40)
+        # Each a conversation of its own, which the model holds once.
+        started = [(await api.runs.start(agent, f"hello {number}")).id for number in range(count)]
+        assert len(await model.requests(agent, state="held", count=count, wait=40)) == count
     return started
 
 
