@@ -19,6 +19,7 @@ OURS = sorted({
     if "build" in service
 })  # fmt: skip
 FILES = [ROOT / context / name for context, name in OURS]
+OF_ECS = [(".", str(file.relative_to(ROOT))) for file in sorted((ROOT / "deploy/ecs/images").glob("*/Dockerfile"))]
 PYTHON = [file for file in FILES if "python:3" in file.read_text()]
 BASES = {"python:3.13-slim", "kong:3.9.3", "quay.io/keycloak/keycloak:26.7"}
 # Programs of the images, by the image whose packages they use.
@@ -73,6 +74,16 @@ def test_what_is_sent_to_the_builder_is_named() -> None:
         lines = (ROOT / context / ".dockerignore").read_text().splitlines()
         assert next(line for line in lines if not line.startswith("#")) == "*"
         assert not [line for line in lines if line.startswith("!.env") or line == "!."]
+
+
+@pytest.mark.parametrize(("context", "file"), [*OURS, *OF_ECS])
+def test_what_is_copied_is_sent_to_the_builder(context: str, file: str) -> None:
+    lines = (ROOT / context / ".dockerignore").read_text().splitlines()
+    sent = [line[1:] for line in lines if line.startswith("!")]
+    copied = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", (ROOT / context / file).read_text(), re.MULTILINE)
+    sources = {source.rstrip("/") for line in copied for source in line.split()}
+    assert sources
+    assert {each for each in sources if not any(f"{each}/".startswith(f"{place}/") for place in sent)} == set()
 
 
 def path_of(module: str) -> Path | None:
