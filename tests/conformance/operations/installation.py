@@ -196,6 +196,8 @@ class Installation:
             command = ["bash", str(ROOT / "deploy/compose/postgres/roles.sh")]
         elif service == "migrations" and not command:
             command = ["python", "-m", "migrations"]
+        elif service == "minio-bucket" and not command:
+            command = ["python", "-m", "libs.clients.bucket"]
         if command[0] == "python":
             command = [sys.executable, *command[1:]]
         return {"argv": command, "environment": environment}

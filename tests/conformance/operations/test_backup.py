@@ -44,7 +44,7 @@ def forget_temporal(installation: Installation) -> None:
 
 
 def lose_everything(installation: Installation) -> None:
-    """No object, an older Temporal; `restore` drops the database itself."""
+    """No bucket, as on a new machine, and an older Temporal; `restore` drops the database itself."""
     stack = installation.stack
     stack.stop_service("temporal")
     forget_temporal(installation)
@@ -60,6 +60,7 @@ def lose_everything(installation: Installation) -> None:
     assert lost
     for each in lost:
         store.delete_object(Bucket=given["S3_BUCKET"], Key=each["Key"])
+    store.delete_bucket(Bucket=given["S3_BUCKET"])
 
 
 def keep_temporal(installation: Installation) -> None:
