@@ -112,8 +112,8 @@ def _for_types(node: ast.ImportFrom) -> bool:
     return (node.module or "").startswith("mypy_boto3")
 
 
-def needed(programs: tuple[str, ...]) -> set[str]:
-    """Top-level packages of others that the programs may import."""
+def needed(programs: tuple[str, ...]) -> tuple[set[Path], set[str]]:
+    """Our modules and the top-level packages of others that the programs may import."""
     waiting, seen, others = list(programs), set[str](), set[str]()
     while waiting:
         module = waiting.pop()
@@ -126,7 +126,7 @@ def needed(programs: tuple[str, ...]) -> set[str]:
                 waiting.append(other)
             elif top not in sys.stdlib_module_names:
                 others.add(top)
-    return others
+    return {file for file in map(path_of, seen) if file}, others
 
 
 @pytest.mark.parametrize("service", PROGRAMS)
@@ -136,7 +136,7 @@ def test_the_lock_has_what_the_program_imports(service: str) -> None:
     providers = packages_distributions()
     missing = {
         package
-        for package in needed(PROGRAMS[service])
+        for package in needed(PROGRAMS[service])[1]
         if not {re.sub(r"[._]", "-", each.lower()) for each in providers.get(package, [package])} & locked
     }
     assert missing == set()
@@ -145,6 +145,8 @@ def test_the_lock_has_what_the_program_imports(service: str) -> None:
 @pytest.mark.parametrize("service", PROGRAMS)
 def test_the_image_has_every_module_that_the_program_imports(service: str) -> None:
     text = (ROOT / f"services/{service}/Dockerfile").read_text()
-    copied = set(re.findall(r"^COPY (?:--\S+ )?\S+ /app/(\S+)$", text, re.MULTILINE))
-    for program in PROGRAMS[service]:
-        assert any(f"{program.replace('.', '/')}.py".startswith(place) for place in copied), program
+    copied = re.findall(r"^COPY (\S+) /app/(\S+)$", text, re.MULTILINE)
+    places = [ROOT / place / Path(source).name if place.endswith("/") else ROOT / place for source, place in copied]
+    ours, _ = needed(PROGRAMS[service])
+    assert len(ours) > 50
+    assert {file for file in ours if not any(file.is_relative_to(place) for place in places)} == set()
