@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import secrets
 import threading
 import time
@@ -12,6 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 
 from deploy.demo.browser import Browser, NotSignedIn
+from deploy.embedded.sessions import challenge_of
 
 CLIENT = "agent-runtime-cli"
 CALLBACK = "http://127.0.0.1:4242/callback"  # nobody listens there: the code is taken from the address
@@ -35,9 +34,8 @@ class SignedIn:
     def _sign_in(self) -> None:
         endpoint = f"{self._issuer}/protocol/openid-connect"
         verifier = secrets.token_urlsafe(48)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {"client_id": CLIENT, "redirect_uri": CALLBACK, "response_type": "code", "scope": "openid"}
-        pkce = {"code_challenge": challenge, "code_challenge_method": "S256"}
+        pkce = {"code_challenge": challenge_of(verifier), "code_challenge_method": "S256"}
         with Browser() as browser:
             url = f"{endpoint}/auth?{urlencode(asked | pkce)}"
             sent_to = browser.confirm(url, self._username, self._password, stop_at=CALLBACK)

@@ -52,9 +52,13 @@ async def save(store: ObjectStore, directory: Path) -> int:
             file.parent.mkdir(parents=True, exist_ok=True)
             draft = file.with_name(file.name + UNFINISHED)
             try:
-                draft.write_bytes(await store.get(key))
+                content = await store.get(key)
             except NotFound:
                 continue
+            with draft.open("wb") as written:
+                written.write(content)
+                written.flush()
+                os.fsync(written.fileno())  # a file that is there counts as copied from now on
             draft.rename(file)
             copied += 1
     return copied
