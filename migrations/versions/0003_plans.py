@@ -35,7 +35,7 @@ STATEMENTS = (
     "GRANT SELECT ON plans TO agent_runtime_maintenance",
     """
     INSERT INTO plans (slug, requests_per_second, running_runs, queued_runs, artifact_bytes)
-    VALUES ('default', 500, 500, 10000, 10737418240)
+    VALUES ('default', 500, 200, 10000, 10737418240)
     """,
     # Every row has the default, so what the owner cannot see fits the key as well. Nobody may delete a plan.
     "ALTER TABLE tenants ADD COLUMN plan text DEFAULT 'default' NOT NULL",

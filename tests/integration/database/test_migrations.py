@@ -17,7 +17,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.database.engine import Database, open_migration_engine
+from libs.database import plans
+from libs.database.engine import PLATFORM, Database, open_migration_engine
 from libs.settings.database import DatabaseSettings, MigrationSettings
 from migrations.__main__ import configuration, upgrade
 from tests.fixtures.stack import TestServers
@@ -82,6 +83,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "VALUES ('{t}', 'crm', 'k1', '\\x01', 'ada', 'ada')",
     ),
 }
+LONG_AGO = "UPDATE plans SET created_at = created_at - interval '1 day', updated_at = updated_at - interval '1 day'"
 COUNTED: dict[str, dict[str, int]] = {
     "0001": {
         "tenants": 1, "agents": 1, "agent_versions": 3, "runs": 6, "run_events": 5, "model_calls": 2, "artifacts": 1,
@@ -167,3 +169,29 @@ async def test_two_migrations_at_once_and_again_are_one(empty: Empty) -> None:
     await migrate()
     async with empty.owner.connect() as connection:
         assert (await describe(connection)).splitlines() == STORED.read_text().splitlines()
+
+
+async def test_the_default_plan_runs_more_at_once_where_nobody_has_set_it(empty: Empty) -> None:
+    async def running() -> int | None:
+        async with empty.database.tenant(PLATFORM) as connection:
+            found = await plans.find(connection, "default")
+        return found.plan.running_runs if found else None
+
+    await empty.upgrade("0011")
+    assert await running() == 200
+    await empty.upgrade("0012")
+    assert await running() == 500
+
+
+async def test_a_default_plan_that_somebody_has_set_stays(empty: Empty) -> None:
+    await empty.upgrade("0011")
+    async with empty.database.tenant(PLATFORM) as connection:
+        await sql(connection, LONG_AGO)
+        found = await plans.find(connection, "default")
+        assert found is not None
+        await plans.put(connection, found.plan)
+    await empty.upgrade("0012")
+    async with empty.database.tenant(PLATFORM) as connection:
+        found = await plans.find(connection, "default")
+    assert found is not None
+    assert found.plan.running_runs == 200
