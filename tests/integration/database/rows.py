@@ -14,7 +14,7 @@ from libs.database import agents, runs, steps, tenants
 from libs.database.engine import Database
 from libs.database.runs import NewRun
 from libs.database.steps import Change, ClosedCall, Committed, LoadedRun, OpenedCall
-from libs.domain.events import NewEvent
+from libs.domain.events import END, NewEvent
 from libs.domain.runs import Price, Usage
 
 SPEC = '{"model": "local/smol"}'
@@ -113,3 +113,17 @@ def closed(
 ) -> ClosedCall:
     usage = Usage(input_tokens, 1, output_tokens, 2, estimated=state == "estimated")
     return ClosedCall(turn, attempt, state, usage, PRICE.of(usage))
+
+
+MODEL = {"turn": 1, "attempt": 1, "worker": "w", "provider": "local", "model": "smol"}
+ANSWER = {"content": "Hi", "tool_calls": [], "finish_reason": "stop", "usage": {}, **MODEL}
+GIVEN_UP = NewEvent("model.failed", {"turn": 1, "attempt": 1, "code": "worker_lost"}, "m1.1.x")
+
+
+async def failed(home: Household) -> UUID:
+    """A run that ended with a call that is estimated."""
+    run = await home.run()
+    await home.commit(run, Change((NewEvent("model.started", MODEL),), opened=opened()))
+    over = NewEvent("run.failed", {"code": "worker_lost"}, END)
+    await home.commit(run, Change((GIVEN_UP, over), status="failed", closed=closed(9, 9, state="estimated")))
+    return run
