@@ -55,7 +55,8 @@ _ADD = Statement(
 )
 _REMOVE = Statement(
     """
-    DELETE FROM refusals WHERE run_id = CAST(:run AS uuid) AND kind = CAST(:kind AS text) AND item = CAST(:item AS text)
+    DELETE FROM refusals WHERE run_id = CAST(:run AS uuid) AND kind = CAST(:kind AS text)
+        AND (CAST(:item AS text) IS NULL OR item = CAST(:item AS text))
     """
 )
 _PAGE = Statement(
@@ -113,8 +114,8 @@ async def add(
     )
 
 
-async def remove(connection: AsyncConnection, run_id: UUID, kind: str, item: str) -> None:
-    """It was taken after all; as the tenant."""
+async def remove(connection: AsyncConnection, run_id: UUID, kind: str, item: str | None = None) -> None:
+    """It was taken after all, or, without an item, all of the run is sent again; as the tenant."""
     await _REMOVE.run(connection, run=run_id, kind=kind, item=item)
 
 

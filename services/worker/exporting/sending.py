@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import prometheus_client as metrics
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.clients.otlp import Away, Refused
+from libs.clients.otlp import Away, Refused, Sent
 from libs.database import projections, refusals
 from libs.database.engine import Database, is_unavailable
 from libs.database.projections import Position, TracedRun
@@ -96,10 +97,12 @@ class Sending:
                 spans = [fold.root(), *spans]
             if time.monotonic() - taken_at > self.lease - self._settings.traces_timeout_seconds:
                 raise Overtaken  # frozen meanwhile: what it would send may be older than what was sent
-            if spans and not await self._sent(receiver, position, batch, spans):
+            outcome = await self._sent(receiver, position, spans)
+            if outcome is None:
                 return
             more, early = batch.more and not batch.ended, False
-            await self._advance(position, batch, self.lease if more else self._settings.traces_pause_seconds)
+            pause = self.lease if more else self._settings.traces_pause_seconds
+            await self._advance(receiver, position, batch, outcome, pause)
             taken_at, position = time.monotonic(), position._replace(seq=batch.last)
         self._keep(fold, ended=batch.ended)
 
@@ -120,6 +123,8 @@ class Sending:
         async with self._database.tenant(position.tenant_id) as connection:
             if not await projections.repeat(connection, NAME, position, seq):
                 raise Overtaken
+            if not seq:
+                await refusals.remove(connection, position.run_id, KIND)  # all of it is sent again
         return position._replace(seq=seq)
 
     async def _fold(self, receiver: Receiver, run: TracedRun, position: Position) -> Fold:
@@ -165,35 +170,39 @@ class Sending:
                     break
         return Batch(after, fold.seq, await self._reader.priced(tenant_id, fold.about.run_id, spans), fold.over, more)
 
-    async def _sent(self, receiver: Receiver, position: Position, batch: Batch, spans: list[Span]) -> bool:
-        """Whether the run goes on: taken, or refused and kept as such."""
-        outcome = await receiver.send(spans)
-        if isinstance(outcome, Away):
-            logger.warning("traces to %s wait: it %s", receiver.name, outcome.reason)
-            await self._put_back(position, outcome.after or 0.0)
-            return False
-        if isinstance(outcome, Refused):
-            await self._refused(receiver, position.tenant_id, position.run_id, batch.item, outcome)
-        return True
+    async def _sent(self, receiver: Receiver, position: Position, spans: list[Span]) -> Sent | Refused | None:
+        """What became of them; None: the receiver is away, and the run is put back."""
+        outcome = await receiver.send(spans) if spans else Sent()
+        if not isinstance(outcome, Away):
+            return outcome
+        logger.warning("traces to %s wait: it %s", receiver.name, outcome.reason)
+        await self._put_back(position, outcome.after or 0.0)
+        return None
 
-    async def _refused(self, receiver: Receiver, tenant_id: UUID, run_id: UUID, item: str, outcome: Refused) -> None:
-        """Kept before the position moves: who dies between the two sends it again, and it is the same refusal."""
+    async def _keep_refused(
+        self, connection: AsyncConnection, receiver: Receiver, about: Position | Retry, item: str, outcome: Refused
+    ) -> None:
         REFUSED.labels(KIND).inc()
-        logger.warning("traces to %s: refused with %d", receiver.name, outcome.status, extra={"run_id": str(run_id)})
-        async with self._database.tenant(tenant_id) as connection:
-            await refusals.add(
-                connection,
-                tenant_id,
-                run_id,
-                KIND,
-                item,
-                project=receiver.name,
-                status=outcome.status,
-                reason=outcome.reason,
-            )
+        extra = {"run_id": str(about.run_id)}
+        logger.warning("traces to %s: refused with %d", receiver.name, outcome.status, extra=extra)
+        await refusals.add(
+            connection,
+            about.tenant_id,
+            about.run_id,
+            KIND,
+            item,
+            project=receiver.name,
+            status=outcome.status,
+            reason=outcome.reason,
+        )
 
-    async def _advance(self, position: Position, batch: Batch, pause: float) -> None:
+    async def _advance(
+        self, receiver: Receiver, position: Position, batch: Batch, outcome: Sent | Refused, pause: float
+    ) -> None:
+        """A refusal is kept with the move or not at all: what is sent again may be of more events, and be taken."""
         async with self._database.tenant(position.tenant_id) as connection:
+            if isinstance(outcome, Refused):
+                await self._keep_refused(connection, receiver, position, batch.item, outcome)
             if not await projections.advance(connection, NAME, position, batch.last, finished=batch.ended, pause=pause):
                 raise Overtaken
 
@@ -237,7 +246,8 @@ class Sending:
             if isinstance(outcome, Away):
                 return  # asked for still: it is claimed again
             if isinstance(outcome, Refused):
-                await self._refused(receiver, retry.tenant_id, retry.run_id, retry.item, outcome)
+                async with self._database.tenant(retry.tenant_id) as connection:
+                    await self._keep_refused(connection, receiver, retry, retry.item, outcome)
                 return
         async with self._database.tenant(retry.tenant_id) as connection:
             await refusals.remove(connection, retry.run_id, KIND, retry.item)

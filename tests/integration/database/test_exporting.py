@@ -157,6 +157,47 @@ async def test_what_is_refused_is_kept_told_and_sent_again_on_demand(
         assert await refusals.page(connection, None, 10) == []
 
 
+async def refused(home: Household) -> list[str]:
+    async with home.database.tenant(home.tenant_id) as connection:
+        return [each.item for each in await refusals.page(connection, None, 10)]
+
+
+async def test_who_dies_before_it_noted_what_was_refused_leaves_no_refusal(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent the next time is of more events: a refusal of the first ones would stay when those are taken."""
+    exporting, receiver = receiving
+    run = await answered(home)
+    receiver.fault = lambda spans: Fault(status=400)
+
+    async def die(*_: object, **__: object) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(projections, "advance", die)
+        with pytest.raises(Killed):
+            await exporting.look()
+    await end(home, run)
+    await exporting.look()
+    assert await refused(home) == ["1-4"]
+
+
+async def test_what_was_refused_of_a_run_that_is_told_again_is_told_with_it(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home, "estimated")
+    await end(home, run)
+    receiver.fault = lambda spans: Fault(status=400)
+    await exporting.look()
+    assert await refused(home) == ["1-4"]
+    receiver.fault = lambda spans: None
+    await home.settle(run, closed(3, 5))
+    await exporting.look()
+    assert receiver.complete(str(run))
+    assert await refused(home) == []
+
+
 async def test_one_that_is_away_is_asked_again_later(
     home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
 ) -> None:
