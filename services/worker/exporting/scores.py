@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from libs.settings.traces import Destination, Destinations, TracesSettings
 from services.worker.exporting.content import Content
 from services.worker.exporting.destination import FIRST_PAUSE, Receiver
 from services.worker.exporting.sending import LEASE_BESIDE_REQUEST, NAME, REFUSED
+from services.worker.liveness import suspended_clock
 
 logger = logging.getLogger(__name__)
 KIND = "scores"
@@ -79,31 +81,32 @@ class ScoreSending:
             claimed = await score_showing.claim(connection, scope, most=room, lease=self._lease)
             room -= len(claimed)
             retries = await refusals.claim(connection, KIND, scope, most=room, lease=self._lease) if room else []
-        return [*(self._show(each) for each in claimed), *(self._show_again(each) for each in retries)]
+        shows = [*(self._show(each) for each in claimed), *(self._show_again(each) for each in retries)]
+        return [self._try(show) for show in shows]
 
     async def pass_over(self, scope: Scope) -> None:
         """These tenants' scores are shown to nobody."""
         async with self._database.maintenance() as connection:
             await score_showing.pass_over(connection, scope, most=PASSED_OVER)
 
-    async def _show(self, claimed: Claimed) -> None:
+    async def _try(self, show: Awaitable[None]) -> None:
         """Raises only when the database is away."""
         try:
-            await self._show_claimed(claimed)
+            await show
         except Exception as error:
             if is_unavailable(error):
                 raise
             logger.error("a score cannot be shown now: %s", type(error).__name__, exc_info=error)
 
-    async def _show_claimed(self, claimed: Claimed) -> None:
-        taken_at = time.monotonic()
+    async def _show(self, claimed: Claimed) -> None:
+        taken_at = suspended_clock()
         found = await self._read(claimed.tenant_id, claimed.run_id, claimed.id)
         if found is None:
             return
         if not found.traced or self._destinations.project_of(found.tenant) != self._name:
             await self._not_here(claimed, found)
             return
-        if time.monotonic() - taken_at > LEASE_BESIDE_REQUEST:
+        if suspended_clock() - taken_at > LEASE_BESIDE_REQUEST:
             return  # frozen meanwhile: it is another worker's
         outcome = await self._sent(found)
         async with self._database.tenant(claimed.tenant_id) as connection:
@@ -125,7 +128,7 @@ class ScoreSending:
                 await score_showing.put_back(connection, claimed, UNTRACED_PAUSE, failed=False)
 
     async def _show_again(self, retry: Retry) -> None:
-        """What was refused, once more, since somebody asked for it. Raises only when the database is away."""
+        """What was refused, once more, since somebody asked for it."""
         found = await self._read(retry.tenant_id, retry.run_id, UUID(retry.item))
         if found is None or self._destinations.project_of(found.tenant) != self._name:
             return

@@ -6,7 +6,6 @@ Who dies between the two leaves the position where it was: the same spans go out
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
@@ -26,6 +25,7 @@ from services.worker.exporting.content import Content
 from services.worker.exporting.destination import Receiver
 from services.worker.exporting.fold import Fold, Shown
 from services.worker.exporting.reading import PAGE, Reader
+from services.worker.liveness import suspended_clock
 
 logger = logging.getLogger(__name__)
 NAME = KIND = "traces"
@@ -81,7 +81,7 @@ class Sending:
             await self._put_back(position)
 
     async def _send_news(self, receiver: Receiver, position: Position) -> None:
-        taken_at = time.monotonic()
+        taken_at = suspended_clock()
         run = await self._reader.run(position.tenant_id, position.run_id)
         if run is None or not await self._is_for(receiver, run, position):
             return
@@ -95,7 +95,7 @@ class Sending:
             spans = batch.spans
             if early and not batch.ended:
                 spans = [fold.root(), *spans]
-            if time.monotonic() - taken_at > self.lease - self._settings.traces_timeout_seconds:
+            if suspended_clock() - taken_at > self.lease - self._settings.traces_timeout_seconds:
                 raise Overtaken  # frozen meanwhile: what it would send may be older than what was sent
             outcome = await self._sent(receiver, position, spans)
             if outcome is None:
@@ -103,7 +103,7 @@ class Sending:
             more, early = batch.more and not batch.ended, False
             pause = self.lease if more else self._settings.traces_pause_seconds
             await self._advance(receiver, position, batch, outcome, pause)
-            taken_at, position = time.monotonic(), position._replace(seq=batch.last)
+            taken_at, position = suspended_clock(), position._replace(seq=batch.last)
         self._keep(fold, ended=batch.ended)
 
     async def _is_for(self, receiver: Receiver, run: TracedRun, position: Position) -> bool:

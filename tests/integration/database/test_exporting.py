@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -155,6 +156,38 @@ async def test_what_is_refused_is_kept_told_and_sent_again_on_demand(
     assert receiver.complete(str(run))
     async with home.database.tenant(home.tenant_id) as connection:
         assert await refusals.page(connection, None, 10) == []
+
+
+async def test_who_was_suspended_while_it_had_the_run_sends_nothing(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has it by then, and may have sent something newer."""
+    exporting, receiver = receiving
+    run = await answered(home)
+    await end(home, run)
+    with monkeypatch.context() as patched:
+        minutes = itertools.count(step=60.0)
+        patched.setattr("services.worker.exporting.sending.suspended_clock", lambda: next(minutes))
+        await exporting.look()
+    assert receiver.seen == []
+    await exporting.look()
+    assert receiver.complete(str(run))
+
+
+async def ask_again(home: Household, run: UUID, kind: str, item: str) -> None:
+    """Of something that was refused."""
+    async with home.database.tenant(home.tenant_id) as connection:
+        await refusals.add(connection, home.tenant_id, run, kind, item, project="p", status=400, reason="It refuses.")
+        assert await refusals.ask(connection, run)
+
+
+async def test_a_score_that_cannot_be_shown_ends_no_round(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, _ = receiving
+    await ask_again(home, await home.run(), "scores", "no id")
+    [showing] = exporting.exporter._scores.values()
+    assert await showing.round(exporting.receiver) == 1
 
 
 async def refused(home: Household) -> list[str]:
