@@ -84,12 +84,14 @@ _BEHIND = """
     FROM projections p JOIN runs r ON r.tenant_id = p.tenant_id AND r.id = p.run_id
     WHERE p.name = CAST(:name AS text) AND NOT p.finished AND (r.last_seq > p.seq OR p.corrected)
 """
+_IN_SCOPE = """
+    (CAST(:only AS uuid[]) IS NULL OR p.tenant_id = ANY (CAST(:only AS uuid[])))
+    AND NOT p.tenant_id = ANY (CAST(:without AS uuid[]))
+"""
 _CLAIM = Statement(
     f"""
     WITH due AS MATERIALIZED (
-        SELECT p.tenant_id, p.run_id, p.name {_BEHIND} AND p.next_at <= clock_timestamp()
-            AND (CAST(:only AS uuid[]) IS NULL OR p.tenant_id = ANY (CAST(:only AS uuid[])))
-            AND NOT p.tenant_id = ANY (CAST(:without AS uuid[]))
+        SELECT p.tenant_id, p.run_id, p.name {_BEHIND} AND p.next_at <= clock_timestamp() AND {_IN_SCOPE}
         ORDER BY p.next_at LIMIT CAST(:most AS int) FOR UPDATE OF p SKIP LOCKED
     )
     UPDATE projections p SET claim = p.claim + 1,
@@ -137,7 +139,7 @@ _PUT_BACK = Statement(
 _LAG = Statement(
     f"""
     SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(e.at)), 0)
-    FROM (SELECT p.tenant_id, p.run_id, p.seq {_BEHIND} ORDER BY p.next_at LIMIT {SAMPLE}) AS behind
+    FROM (SELECT p.tenant_id, p.run_id, p.seq {_BEHIND} AND {_IN_SCOPE} ORDER BY p.next_at LIMIT {SAMPLE}) AS behind
     JOIN run_events e ON e.tenant_id = behind.tenant_id AND e.run_id = behind.run_id AND e.seq = behind.seq + 1
     """  # noqa: S608 - put together from constants of this module
 )
@@ -191,9 +193,9 @@ async def put_back(connection: AsyncConnection, name: str, position: Position, p
     await _PUT_BACK.run(connection, **_mine(name, position), pause=pause)
 
 
-async def lag(connection: AsyncConnection, name: str) -> Lag:
-    """How far behind a projection is; as maintenance."""
-    runs, seconds = await _LAG.one(connection, name=name)
+async def lag(connection: AsyncConnection, name: str, scope: Scope) -> Lag:
+    """How far behind a projection is with runs of these tenants; as maintenance."""
+    runs, seconds = await _LAG.one(connection, name=name, **scope._asdict())
     return Lag(int(runs), float(seconds))
 
 

@@ -76,17 +76,25 @@ _ASK = Statement(
     ) RETURNING 1
     """
 )
+_IN_SCOPE = """
+    (CAST(:only AS uuid[]) IS NULL OR tenant_id = ANY (CAST(:only AS uuid[])))
+    AND NOT tenant_id = ANY (CAST(:without AS uuid[]))
+"""
+_GIVE_UP = Statement(
+    f"""
+    UPDATE refusals SET retry_at = NULL
+    WHERE kind = CAST(:kind AS text) AND retry_at IS NOT NULL AND {_IN_SCOPE}
+    """  # noqa: S608 - put together from constants of this module
+)
 _CLAIM = Statement(
-    """
+    f"""
     UPDATE refusals SET retry_at = clock_timestamp() + make_interval(secs => CAST(:lease AS float8))
     WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM refusals
-        WHERE kind = CAST(:kind AS text) AND retry_at <= clock_timestamp()
-            AND (CAST(:only AS uuid[]) IS NULL OR tenant_id = ANY (CAST(:only AS uuid[])))
-            AND NOT tenant_id = ANY (CAST(:without AS uuid[]))
+        WHERE kind = CAST(:kind AS text) AND retry_at <= clock_timestamp() AND {_IN_SCOPE}
         ORDER BY retry_at LIMIT CAST(:most AS int) FOR UPDATE SKIP LOCKED
     ) RETURNING tenant_id, id, run_id, item
-    """
+    """  # noqa: S608 - put together from constants of this module
 )
 
 
@@ -127,6 +135,11 @@ async def page(connection: AsyncConnection, before: UUID | None, limit: int) -> 
 async def ask(connection: AsyncConnection, run_id: UUID | None) -> int:
     """Have what was refused tried again, of one run or of all, `MOST_ASKED` at once; how many. As the tenant."""
     return len(await _ASK.run(connection, run=run_id, most=MOST_ASKED))
+
+
+async def give_up(connection: AsyncConnection, kind: str, scope: Scope) -> None:
+    """Nobody can try it for these tenants, who may ask again once somebody can; as maintenance."""
+    await _GIVE_UP.run(connection, kind=kind, **scope._asdict())
 
 
 async def claim(connection: AsyncConnection, kind: str, scope: Scope, *, most: int, lease: float) -> list[Retry]:

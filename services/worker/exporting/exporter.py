@@ -42,6 +42,7 @@ class Exporter:
         self._settings = settings
         self._destinations = destinations
         self._compare_at = float("-inf")
+        self._shown: Scope | None = None  # the tenants that have a project; None: not known yet
         self._sending = Sending(database, Reader(database, objects), settings, destinations)
         self.receivers = [Receiver(each, settings) for each in destinations.projects.values()]
         self._scores = {
@@ -80,11 +81,13 @@ class Exporter:
             receiver.scope = _scope(
                 receiver.name == said.default, {id_: name == receiver.name for id_, name in projects.items()}
             )
-        shown = _scope(said.default != NO_PROJECT, {id_: name != NO_PROJECT for id_, name in projects.items()})
-        await next(iter(self._scores.values())).pass_over(_others(shown))
+        self._shown = _scope(said.default != NO_PROJECT, {id_: name != NO_PROJECT for id_, name in projects.items()})
+        others = _others(self._shown)
+        await next(iter(self._scores.values())).pass_over(others)
         every = self._settings.traces_look_seconds / 2  # whoever looks, looks for all workers
         async with self._database.maintenance() as connection:
-            found = await projections.discover(connection, NAME, shown, most=NEW_RUNS, every=every)
+            await refusals.give_up(connection, KIND, others)
+            found = await projections.discover(connection, NAME, self._shown, most=NEW_RUNS, every=every)
         if found is not None and time.monotonic() >= self._compare_at:
             began = time.monotonic()
             async with self._database.maintenance() as connection:
@@ -92,9 +95,11 @@ class Exporter:
             self._compare_at = time.monotonic() + COMPARING_SHARE * (time.monotonic() - began)
 
     async def measure(self) -> None:
-        """How far behind the traces of all tenants are."""
+        """How far behind the traces are of all tenants that have a project."""
+        if self._shown is None:
+            return
         async with self._database.maintenance() as connection:
-            lag = await projections.lag(connection, NAME)
+            lag = await projections.lag(connection, NAME, self._shown)
         PROJECTION_LAG.labels(NAME).set(lag.seconds)
         BEHIND.labels(NAME).set(lag.runs)
 

@@ -88,6 +88,7 @@ class ScoreSending:
         """These tenants' scores are shown to nobody."""
         async with self._database.maintenance() as connection:
             await score_showing.pass_over(connection, scope, most=PASSED_OVER)
+            await refusals.give_up(connection, KIND, scope)
 
     async def _try(self, show: Awaitable[None]) -> None:
         """Raises only when the database is away."""

@@ -22,7 +22,7 @@ from services.worker.exporting.exporter import Exporter
 from services.worker.exporting.sending import NAME
 from tests.conformance.observability.receiver import Fault, ReceiverOfTraces, receiver_of_traces
 from tests.fixtures.stack import TestServers
-from tests.integration.database.rows import ANSWER, GIVEN_UP, MODEL, PRICE, Household, closed, failed, opened
+from tests.integration.database.rows import ANSWER, GIVEN_UP, MODEL, PRICE, Household, closed, failed, opened, sql
 
 
 class Killed(BaseException):
@@ -53,6 +53,7 @@ class Exporting:
     async def look(self) -> int:
         async with self.home.database.maintenance() as connection:
             await projections.begin(connection, NAME)
+            await sql(connection, "UPDATE projection_reads SET next_at = clock_timestamp() WHERE name = $1", NAME)
             await projections.discover(connection, NAME, Scope([self.home.tenant_id], []), most=100, every=0)
         await self.home.sql("UPDATE projections SET next_at = clock_timestamp() WHERE name = $1", NAME)
         return await self.exporter.round(self.receiver)
@@ -261,6 +262,28 @@ async def test_a_run_of_a_tenant_that_moved_goes_to_no_other_project(
     assert receiver.seen == []
     [[finished]] = await home.sql("SELECT finished FROM projections WHERE run_id = $1", run)
     assert finished
+
+
+async def test_of_a_tenant_that_moved_to_none_nothing_is_tried_again_nor_missing(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home)
+    receiver.fault = lambda spans: Fault(status=503)
+    await exporting.look()
+    for kind in ("traces", "scores"):
+        await ask_again(home, run, kind, "1-1")
+    [[slug]] = await home.sql("SELECT slug FROM tenants")
+    exporter, tenancy = exporting.exporter, {slug: {"project": "none"}}
+    exporter._destinations = type(exporter._destinations).model_validate(
+        {**dict(exporter._destinations), "tenants": tenancy}
+    )
+    await exporter.discover()
+    async with home.database.tenant(home.tenant_id) as connection:
+        assert [each.retry_at for each in await refusals.page(connection, None, 10)] == [None, None]
+    async with home.database.maintenance() as connection:
+        assert exporter._shown is not None
+        assert home.tenant_id in exporter._shown.without
 
 
 async def test_the_answer_of_a_worker_that_was_given_up_is_the_span_of_its_call(

@@ -138,14 +138,16 @@ async def test_a_correction_is_not_missed_by_who_tells_the_run_and_leaves_it_to_
 
 
 async def test_how_far_behind_it_is(home: Household) -> None:
-    name = f"p-{uuid4()}"
+    name, everybody = f"p-{uuid4()}", Scope(None, [])
     async with home.database.maintenance() as connection:
         await projections.begin(connection, name)
-        assert await projections.lag(connection, name) == (0, 0.0)
+        assert await projections.lag(connection, name, everybody) == (0, 0.0)
     await home.run()
     await discovered(home, name)
     async with home.database.maintenance() as connection:
-        behind = await projections.lag(connection, name)
+        behind = await projections.lag(connection, name, everybody)
+        assert await projections.lag(connection, name, Scope(None, [home.tenant_id])) == (0, 0.0)
+        assert await projections.lag(connection, name, Scope([], [])) == (0, 0.0)
     assert behind.runs == 1
     assert 0 < behind.seconds < 60
 
