@@ -33,6 +33,7 @@ projections = Table(
     _count("claim"),  # counts who took it: only the last one moves it
     _count("failures"),
     _time("next_at", now=True),  # not taken before
+    _time("repeated_at"),  # when it went back, since what was shown had changed
     PrimaryKeyConstraint("tenant_id", "run_id", "name"),
     ForeignKeyConstraint(
         ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="projections_run_fkey", ondelete="CASCADE"

@@ -127,7 +127,10 @@ _ADVANCE = Statement(
     """  # noqa: S608 - put together from constants of this module
 )
 _REPEAT = Statement(
-    f"UPDATE projections SET seq = CAST(:seq AS int), corrected = false WHERE {_MINE} RETURNING 1"  # noqa: S608 - constants
+    f"""
+    UPDATE projections SET seq = CAST(:seq AS int), corrected = false, repeated_at = clock_timestamp()
+    WHERE {_MINE} RETURNING 1
+    """  # noqa: S608 - put together from constants of this module
 )
 _PUT_BACK = Statement(
     f"""
@@ -136,10 +139,14 @@ _PUT_BACK = Statement(
     WHERE {_MINE}
     """  # noqa: S608 - put together from constants of this module
 )
+# What is told again is missing since it was taken back, however old it is.
 _LAG = Statement(
     f"""
-    SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(e.at)), 0)
-    FROM (SELECT p.tenant_id, p.run_id, p.seq {_BEHIND} AND {_IN_SCOPE} ORDER BY p.next_at LIMIT {SAMPLE}) AS behind
+    SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(GREATEST(e.at, behind.repeated_at))), 0)
+    FROM (
+        SELECT p.tenant_id, p.run_id, p.seq, p.repeated_at {_BEHIND} AND r.last_seq > p.seq AND {_IN_SCOPE}
+        ORDER BY p.next_at LIMIT {SAMPLE}
+    ) AS behind
     JOIN run_events e ON e.tenant_id = behind.tenant_id AND e.run_id = behind.run_id AND e.seq = behind.seq + 1
     """  # noqa: S608 - put together from constants of this module
 )

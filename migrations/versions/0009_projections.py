@@ -29,6 +29,7 @@ STATEMENTS = (
         claim integer DEFAULT 0 NOT NULL,
         failures integer DEFAULT 0 NOT NULL,
         next_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+        repeated_at timestamptz,
         PRIMARY KEY (tenant_id, run_id, name),
         CONSTRAINT projections_run_fkey FOREIGN KEY(tenant_id, run_id)
             REFERENCES runs (tenant_id, id) ON DELETE CASCADE
@@ -90,8 +91,8 @@ STATEMENTS = (
     """,
 )
 GRANTS = (
-    "SELECT, UPDATE (seq, finished, corrected, failures, next_at) ON projections TO agent_runtime_app",
-    "SELECT (tenant_id, run_id, name, seq, finished, corrected, claim, failures, next_at), "
+    "SELECT, UPDATE (seq, finished, corrected, failures, next_at, repeated_at) ON projections TO agent_runtime_app",
+    "SELECT (tenant_id, run_id, name, seq, finished, corrected, claim, failures, next_at, repeated_at), "
     "INSERT (tenant_id, run_id, name), UPDATE (claim, next_at) ON projections TO agent_runtime_maintenance",
     "SELECT, INSERT, UPDATE ON projection_reads TO agent_runtime_maintenance",
     "SELECT, INSERT, UPDATE, DELETE ON refusals TO agent_runtime_app",

@@ -152,6 +152,32 @@ async def test_how_far_behind_it_is(home: Household) -> None:
     assert 0 < behind.seconds < 60
 
 
+YEAR_OLD = """
+    INSERT INTO run_events (tenant_id, run_id, seq, type, key, data, at)
+    VALUES ($1, $2, 5, 'run.resumed', 'old', '{}', clock_timestamp() - interval '1 year')
+"""
+
+
+async def test_an_old_run_that_is_told_again_is_not_behind_since_it_was_made(home: Household) -> None:
+    name, own = f"p-{uuid4()}", Scope([home.tenant_id], [])
+    run = await failed(home)
+    await home.sql(YEAR_OLD, home.tenant_id, run)
+    await home.sql("UPDATE runs SET last_seq = 5 WHERE id = $1", run)
+    await discovered(home, name)
+    [position] = await claimed(home, name)
+    await advanced(home, name, position, 5, finished=True)
+    await home.settle(run, closed(9, 10))
+    [again] = await claimed(home, name)
+    async with home.database.maintenance() as connection:
+        assert await projections.lag(connection, name, own) == (0, 0.0)
+    async with home.database.tenant(home.tenant_id) as connection:
+        assert await projections.repeat(connection, name, again, 4)
+    async with home.database.maintenance() as connection:
+        behind = await projections.lag(connection, name, own)
+    assert behind.runs == 1
+    assert behind.seconds < 60
+
+
 async def test_what_is_known_of_a_run_goes_with_it(home: Household) -> None:
     name = f"p-{uuid4()}"
     run = await home.run()
