@@ -11,6 +11,7 @@ import gzip
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -85,10 +86,11 @@ class OtlpReceiver:
     async def _post(self, body: bytes) -> Outcome:
         async with self._http.stream("POST", self._endpoint, content=body) as answer:
             content = b""
-            async for chunk in answer.aiter_bytes():
-                content += chunk
-                if len(content) > LONGEST_ANSWER:
-                    break
+            with suppress(httpx.DecodingError):  # the status says whether it was taken
+                async for chunk in answer.aiter_bytes():
+                    content += chunk
+                    if len(content) > LONGEST_ANSWER:
+                        break
             return _judged(answer, content)
 
     async def close(self) -> None:
