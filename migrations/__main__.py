@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.database.engine import open_migration_engine
@@ -22,6 +23,8 @@ from libs.settings.database import MigrationSettings
 
 LOCK = 0x41_67_52_74  # "AgRt": one migration at a time per database
 PAUSE = 0.2  # seconds, between looks at the lock
+TRIES, BETWEEN_TRIES = 100, 1.0  # at a revision whose tables somebody uses; seconds
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def configuration(connection: Connection) -> Config:
@@ -42,11 +45,25 @@ async def upgrade(connection: AsyncConnection) -> str:
         await asyncio.sleep(PAUSE)
     await connection.commit()
     try:
-        return await connection.run_sync(_upgrade)
+        return await _patiently(connection)
     finally:
         await connection.rollback()
         await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
         await connection.commit()
+
+
+async def _patiently(connection: AsyncConnection) -> str:
+    """Try a revision again that did not get its locks in time: those who waited behind it have had theirs meanwhile."""
+    tries = 0
+    while True:
+        try:
+            return await connection.run_sync(_upgrade)
+        except DBAPIError as error:
+            tries += 1
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE or tries == TRIES:
+                raise
+        await connection.rollback()
+        await asyncio.sleep(BETWEEN_TRIES)
 
 
 def _upgrade(connection: Connection) -> str:

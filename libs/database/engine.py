@@ -23,6 +23,7 @@ COMMAND_TIMEOUT_SECONDS = 10
 # A process that freezes inside a transaction must not keep its locks for as long as it is frozen.
 TRANSACTION_SECONDS = 30  # after which none commits any more
 SESSION = {"idle_in_transaction_session_timeout": "10s", "transaction_timeout": f"{TRANSACTION_SECONDS}s"}
+MIGRATION_LOCK_TIMEOUT = "3s"
 MAINTENANCE_POOL = 4  # connections of a process for what looks across tenants, at the most
 PLATFORM = UUID(int=0)  # the tenant of what belongs to no tenant
 
@@ -191,10 +192,16 @@ def _engine(url: str, password: SecretStr | None, tls: Any, *, pool: int) -> Asy
 
 
 def open_migration_engine(settings: MigrationSettings) -> AsyncEngine:
-    """The owner's engine, with ordinary transactions."""
+    """The owner's engine, with ordinary transactions; none of its statements waits long for a lock.
+
+    Whoever wants a table after it would wait behind it.
+    """
     tls = tls_context(settings.database_tls, settings.database_ca_file)
     address = _address(settings.database_migration_url, settings.database_migration_password)
-    return create_async_engine(address, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "ssl": tls})
+    session = {"lock_timeout": MIGRATION_LOCK_TIMEOUT}
+    return create_async_engine(
+        address, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "ssl": tls, "server_settings": session}
+    )
 
 
 def _address(url: str, password: SecretStr | None) -> URL:

@@ -21,6 +21,7 @@ from libs.database import plans
 from libs.database.engine import PLATFORM, Database, open_migration_engine
 from libs.settings.database import DatabaseSettings, MigrationSettings
 from migrations.__main__ import configuration, upgrade
+from tests.fixtures.platform import eventually
 from tests.fixtures.stack import TestServers
 from tests.integration.database.rows import sql
 from tests.integration.database.walls import STORED, describe
@@ -110,7 +111,8 @@ class Empty:
 
     def __init__(self, environment: dict[str, str]) -> None:
         values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-        self.owner: AsyncEngine = open_migration_engine(MigrationSettings(**values))
+        self.settings = MigrationSettings(**values)
+        self.owner: AsyncEngine = open_migration_engine(self.settings)
         self.database = Database.open(DatabaseSettings(**values))
 
     async def upgrade(self, revision: str) -> None:
@@ -195,3 +197,27 @@ async def test_a_default_plan_that_somebody_has_set_stays(empty: Empty) -> None:
         found = await plans.find(connection, "default")
     assert found is not None
     assert found.plan.running_runs == 200
+
+
+async def test_nobody_waits_long_behind_a_revision_that_waits_for_its_table(
+    empty: Empty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libs.database.engine.MIGRATION_LOCK_TIMEOUT", "200ms")
+    await empty.upgrade("0009")
+    engine = open_migration_engine(empty.settings)
+    async with engine.connect() as migrating, empty.owner.connect() as writing, empty.owner.connect() as late:
+        await sql(writing, "LOCK TABLE runs IN ROW EXCLUSIVE MODE")  # as whoever writes a run
+        upgrading = asyncio.create_task(upgrade(migrating))
+
+        async def waits() -> bool:
+            blocked = "SELECT 1 FROM pg_locks WHERE relation = 'runs'::regclass AND NOT granted"
+            return bool(await sql(late, blocked))
+
+        await eventually(waits)
+        async with asyncio.timeout(5):
+            await sql(late, "LOCK TABLE runs IN ROW EXCLUSIVE MODE")
+        await late.rollback()
+        assert not upgrading.done()
+        await writing.rollback()
+        assert "newest revision" in await upgrading
+    await engine.dispose()
