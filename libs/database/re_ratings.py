@@ -1,7 +1,8 @@
 """Pricing past calls again: what was asked for, how far it has come, and the correcting rows.
 
 A call's row is never changed. Its target is what its tokens cost at the price that was in force, by what is known now,
-when it was opened; a correction is what is missing to that, so that repeating everything adds nothing.
+when it was opened; a correction is what is missing to that, so that repeating everything adds nothing. No statement
+looks at more calls than it is told, whosesoever they are: however many there are, it comes further.
 """
 
 # ruff: noqa: S608 - what is put into the statements are constants of this module
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.database.statements import Statement
 
 _COLUMNS = (
-    "id, provider, model, since, until, requested_by, created_at, finished_at, at_tenant, CAST(at_call AS text), "
+    "id, provider, model, since, until, requested_by, created_at, finished_at, at_tenant, looked_to, "
     "calls, corrected, amount"
 )
 _ADD = Statement(
@@ -49,38 +50,51 @@ _CLAIM = Statement(
     RETURNING {_COLUMNS}
     """
 )
+# One look into the index for each tenant: whether a call is of the provider is seen by walking through all of them.
 _NEXT_TENANT = Statement(
     """
-    SELECT t.id FROM tenants t
-    WHERE (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid)) AND EXISTS (
+    SELECT t.id FROM tenants t CROSS JOIN LATERAL (
         SELECT FROM model_calls c
         WHERE c.tenant_id = t.id AND c.opened_at >= CAST(:since AS timestamptz)
-            AND c.opened_at < CAST(:until AS timestamptz) AND c.provider = CAST(:provider AS text))
+            AND c.opened_at < CAST(:until AS timestamptz)
+        ORDER BY c.opened_at LIMIT 1
+    ) AS found
+    WHERE CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid)
     ORDER BY t.id LIMIT 1
     """
 )
 _NOTE = Statement(
     """
-    UPDATE re_ratings SET at_tenant = CAST(:tenant AS uuid), at_call = CAST(:call AS jsonb),
+    UPDATE re_ratings SET at_tenant = CAST(:tenant AS uuid), looked_to = CAST(:looked_to AS timestamptz),
         calls = calls + CAST(:calls AS bigint), corrected = corrected + CAST(:corrected AS bigint),
         amount = amount + CAST(:amount AS numeric),
         next_look_at = clock_timestamp() + make_interval(secs => CAST(:lease AS float8))
     WHERE id = CAST(:id AS uuid) AND finished_at IS NULL
-        AND (at_tenant, at_call) IS NOT DISTINCT FROM (CAST(:was_tenant AS uuid), CAST(:was_call AS jsonb))
+        AND (at_tenant, looked_to) IS NOT DISTINCT FROM (CAST(:was_tenant AS uuid), CAST(:was_to AS timestamptz))
     RETURNING 1
     """
 )
 _FINISH = Statement("UPDATE re_ratings SET finished_at = clock_timestamp() WHERE id = CAST(:id AS uuid)")
+# Up to which time the next calls go, of any provider; those that were opened at that very time are among them.
+_SLICE = Statement(
+    """
+    SELECT max(slice.opened_at), count(*) FROM (
+        SELECT c.opened_at FROM model_calls c
+        WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at < CAST(:until AS timestamptz)
+            AND c.opened_at > COALESCE(CAST(:after AS timestamptz),
+                                       CAST(:since AS timestamptz) - interval '1 microsecond')
+        ORDER BY c.opened_at LIMIT CAST(:limit AS int)
+    ) AS slice
+    """
+)
 _BATCH = """
         FROM model_calls c
-        WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at >= CAST(:since AS timestamptz)
-            AND c.opened_at < CAST(:until AS timestamptz) AND c.provider = CAST(:provider AS text)
+        WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at <= CAST(:to AS timestamptz)
+            AND c.opened_at > COALESCE(CAST(:after AS timestamptz),
+                                       CAST(:since AS timestamptz) - interval '1 microsecond')
+            AND c.provider = CAST(:provider AS text)
             AND (CAST(:model AS text) = '*' OR c.model = CAST(:model AS text)) AND c.state IN ('settled', 'estimated')
-            AND (CAST(:after AS jsonb) IS NULL OR (c.opened_at, c.run_id, c.turn, c.attempt) > (
-                CAST(CAST(:after AS jsonb) ->> 0 AS timestamptz), CAST(CAST(:after AS jsonb) ->> 1 AS uuid),
-                CAST(CAST(:after AS jsonb) ->> 2 AS int), CAST(CAST(:after AS jsonb) ->> 3 AS int)))
-            AND (CAST(:after AS jsonb) IS NULL OR c.opened_at >= CAST(CAST(:after AS jsonb) ->> 0 AS timestamptz))
-        ORDER BY c.opened_at, c.run_id, c.turn, c.attempt LIMIT CAST(:limit AS int)
+        ORDER BY c.opened_at, c.run_id, c.turn, c.attempt
         FOR NO KEY UPDATE
 """
 # The calls are locked: one that was estimated and is settled meanwhile would be corrected for other tokens than it has.
@@ -117,15 +131,13 @@ _CORRECT = Statement(
             ON k.tenant_id = b.tenant_id AND k.run_id = b.run_id AND k.turn = b.turn AND k.attempt = b.attempt
         WHERE k.re_rating_id = CAST(:id AS uuid)
     )
-    SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM mine), (SELECT COALESCE(sum(amount), 0) FROM mine),
-           (SELECT CAST(jsonb_build_array(b.opened_at, b.run_id, b.turn, b.attempt) AS text) FROM batch b
-            ORDER BY b.opened_at DESC, b.run_id DESC, b.turn DESC, b.attempt DESC LIMIT 1)
+    SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM mine), (SELECT COALESCE(sum(amount), 0) FROM mine)
     """
 )
 
 
 class ReRatingRow(NamedTuple):
-    """What is priced again. `at_call`, JSON text, is the last call of `at_tenant` that was looked at."""
+    """What is priced again. Of `at_tenant` the calls that were opened up to `looked_to` were looked at."""
 
     id: UUID
     provider: str
@@ -136,19 +148,20 @@ class ReRatingRow(NamedTuple):
     created_at: datetime
     finished_at: datetime | None
     at_tenant: UUID | None
-    at_call: str | None
+    looked_to: datetime | None
     calls: int
     corrected: int
     amount: Decimal
 
 
 class Batch(NamedTuple):
-    """What came of some calls of a tenant; `last` of them, None when there was none left."""
+    """What came of the calls of a tenant up to a time, None where there was none; `more` may be after it."""
 
     calls: int
     corrected: int
     amount: Decimal
-    last: str | None
+    looked_to: datetime | None
+    more: bool
 
 
 async def add(
@@ -176,44 +189,44 @@ async def claim(connection: AsyncConnection, lease: float) -> ReRatingRow | None
 
 
 async def next_tenant(connection: AsyncConnection, work: ReRatingRow) -> UUID | None:
-    """The next with calls of that provider in that time, as maintenance."""
-    values = {"since": work.since, "until": work.until, "provider": work.provider}
-    row = await _NEXT_TENANT.one(connection, after=work.at_tenant, **values)
+    """The next with calls in that time, as maintenance."""
+    row = await _NEXT_TENANT.one(connection, after=work.at_tenant, since=work.since, until=work.until)
     return row[0] if row else None
 
 
 async def correct(connection: AsyncConnection, tenant_id: UUID, work: ReRatingRow, limit: int) -> Batch:
-    """Correct the next calls of a tenant, as that tenant."""
-    batch = {
-        "tenant": tenant_id,
-        "provider": work.provider,
-        "model": work.model,
-        "since": work.since,
-        "until": work.until,
-        "after": work.at_call if work.at_tenant == tenant_id else None,
-        "limit": limit,
-    }
+    """Look at so many of the next calls of a tenant and correct those that are meant, as that tenant."""
+    after = {"tenant": tenant_id, "since": work.since, "after": _looked_to(work, tenant_id)}
+    to, looked = await _SLICE.one(connection, **after, until=work.until, limit=limit)
+    if not looked:
+        return Batch(0, 0, Decimal(0), None, False)
+    batch = {**after, "to": to, "provider": work.provider, "model": work.model}
     await _LOCK.one(connection, **batch)
-    return Batch._make(await _CORRECT.one(connection, **batch, id=work.id))
+    calls, corrected, amount = await _CORRECT.one(connection, **batch, id=work.id)
+    return Batch(calls, corrected, amount, to, looked == limit)
 
 
 async def note(
     connection: AsyncConnection, work: ReRatingRow, tenant_id: UUID, done: Batch, lease: float
 ) -> ReRatingRow | None:
     """How far it has come, as maintenance; None when another worker has taken it over."""
-    call = done.last or (work.at_call if work.at_tenant == tenant_id else None)
+    looked_to = done.looked_to or _looked_to(work, tenant_id)
     values = {"calls": done.calls, "corrected": done.corrected, "amount": done.amount}
     mine = await _NOTE.one(
         connection,
         id=work.id,
         tenant=tenant_id,
-        call=call,
+        looked_to=looked_to,
         was_tenant=work.at_tenant,
-        was_call=work.at_call,
+        was_to=work.looked_to,
         lease=lease,
         **values,
     )
-    return work._replace(at_tenant=tenant_id, at_call=call) if mine else None
+    return work._replace(at_tenant=tenant_id, looked_to=looked_to) if mine else None
+
+
+def _looked_to(work: ReRatingRow, tenant_id: UUID) -> datetime | None:
+    return work.looked_to if work.at_tenant == tenant_id else None
 
 
 async def finish(connection: AsyncConnection, re_rating_id: UUID) -> None:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from libs.database.columns import NEW_ID, metadata
 from libs.database.columns import count as _count
@@ -56,8 +55,8 @@ re_ratings = Table(
     _time("created_at", now=True),
     _time("finished_at"),
     _time("next_look_at", now=True),
-    Column("at_tenant", Uuid),  # how far it has come: the tenant, and in it the call
-    Column("at_call", JSONB),
+    Column("at_tenant", Uuid),  # how far it has come: the tenant, and in it the time that a call was opened at
+    _time("looked_to"),
     _count("calls", BigInteger),
     _count("corrected", BigInteger),
     Column("amount", Numeric, nullable=False, server_default=text("0")),

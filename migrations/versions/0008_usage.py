@@ -54,7 +54,7 @@ LEDGER = (
 )
 
 CORRECTIONS = (
-    # What an administrator asked to be priced again; its place (tenant, then call) is where it goes on.
+    # What an administrator asked to be priced again; its place (tenant, then time) is where it goes on.
     """
     CREATE TABLE re_ratings (
         id uuid DEFAULT uuidv7() NOT NULL,
@@ -67,7 +67,7 @@ CORRECTIONS = (
         finished_at timestamptz,
         next_look_at timestamptz DEFAULT clock_timestamp() NOT NULL,
         at_tenant uuid,
-        at_call jsonb,
+        looked_to timestamptz,
         calls bigint DEFAULT 0 NOT NULL,
         corrected bigint DEFAULT 0 NOT NULL,
         amount numeric DEFAULT 0 NOT NULL,
@@ -84,7 +84,7 @@ CORRECTIONS = (
     "GRANT INSERT (provider, model, since, until, requested_by) ON re_ratings TO agent_runtime_app",
     "GRANT SELECT ON re_ratings TO agent_runtime_maintenance",
     """
-    GRANT UPDATE (finished_at, next_look_at, at_tenant, at_call, calls, corrected, amount)
+    GRANT UPDATE (finished_at, next_look_at, at_tenant, looked_to, calls, corrected, amount)
         ON re_ratings TO agent_runtime_maintenance
     """,
     # What a call cost is its row plus its corrections. `first` where the call had no price before.

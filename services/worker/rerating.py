@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 from libs.database import re_ratings
 from libs.database.engine import Database
@@ -12,7 +13,7 @@ from services.worker.rounds import come_round
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
 LEASE_SECONDS = 30.0
-CALLS = 1000  # at a time
+CALLS = 1000  # looked at, at a time
 
 
 class ReRater:
@@ -39,12 +40,9 @@ class ReRater:
         """To its end, or until another worker has taken it over."""
         tenant_id = work.at_tenant
         while True:
-            async with self._database.maintenance() as connection:
-                tenant_id = tenant_id or await re_ratings.next_tenant(connection, work)
-                if tenant_id is None:
-                    await re_ratings.finish(connection, work.id)
-                    logger.info("a re-rating is done", extra={"fields": {"re_rating": str(work.id)}})
-                    return True
+            tenant_id = tenant_id or await self._next_tenant(work)
+            if tenant_id is None:
+                return True
             async with self._database.tenant(tenant_id) as connection:
                 done = await re_ratings.correct(connection, tenant_id, work, CALLS)
             async with self._database.maintenance() as connection:
@@ -52,5 +50,14 @@ class ReRater:
             if noted is None:
                 return False
             work = noted
-            if done.calls < CALLS:
+            if not done.more:
                 tenant_id = None
+
+    async def _next_tenant(self, work: ReRatingRow) -> UUID | None:
+        """None when there is no other one, and so the end."""
+        async with self._database.maintenance() as connection:
+            tenant_id = await re_ratings.next_tenant(connection, work)
+            if tenant_id is None:
+                await re_ratings.finish(connection, work.id)
+                logger.info("a re-rating is done", extra={"fields": {"re_rating": str(work.id)}})
+        return tenant_id

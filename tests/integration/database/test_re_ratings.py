@@ -13,19 +13,21 @@ import pytest
 
 from libs.database import erasing, erasures, prices, re_ratings, steps, usage
 from libs.database.engine import PLATFORM
-from libs.database.re_ratings import ReRatingRow
+from libs.database.re_ratings import Batch, ReRatingRow
 from libs.database.steps import Change, ClosedCall, OpenedCall
 from libs.database.usage import UsageFilter, UsageRow
 from libs.domain.runs import Price, Usage
 from services.worker import rerating
 from services.worker.rerating import ReRater
-from tests.integration.database.rows import Household, fact
+from tests.fixtures.platform import eventually
+from tests.integration.database.rows import Household, fact, new_household, sql
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 OLD = Price(Decimal(1), Decimal("0.5"), Decimal(2))
 NEW = Price(Decimal(3), Decimal(1), Decimal(7))
 USED = Usage(100, 40, 30, 5)  # 140 millionths at the old price, 430 at the new one
 GUESSED = Usage(10, 0, 0, 0, estimated=True)
+WAITS_FOR_ME = "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 
 
 @pytest.fixture
@@ -155,6 +157,35 @@ async def test_a_batch_that_was_not_noted_is_counted_once(home: Household, provi
     assert (done.calls, done.corrected, done.amount) == (5, 5, 5 * Decimal("0.00029"))
 
 
+async def test_no_look_is_longer_than_it_may_be_however_few_calls_are_meant(home: Household, provider: str) -> None:
+    """A statement that looked for the next call of a rare model among millions would be ended before it found one."""
+    run = await home.run()
+    for turn in range(1, 8):
+        await spend(home, run, provider, turn=turn, model="m" if turn == 7 else "other")
+    await enter(home, provider, NEW)
+    work = await ask(home, provider, "m")
+    looks: list[Batch] = []
+    while not looks or looks[-1].more:
+        async with home.database.tenant(home.tenant_id) as connection:
+            looks.append(await re_ratings.correct(connection, home.tenant_id, work, 3))
+        work = work._replace(at_tenant=home.tenant_id, looked_to=looks[-1].looked_to)
+    assert [(look.calls, look.corrected) for look in looks] == [(0, 0), (0, 0), (1, 1)]
+
+
+async def test_it_goes_on_past_calls_and_tenants_that_are_not_meant(
+    home: Household, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerating, "CALLS", 2)
+    others = await new_household(home.database)
+    for house, model in ((home, "other"), (others, "m")):
+        run = await house.run()
+        for turn in range(1, 6):
+            await spend(house, run, provider, turn=turn, model=model)
+    await enter(home, provider, NEW, model="m")
+    assert (await rerate(home, provider, "m")).corrected == 5
+    assert (await total(others, provider)).correction == 5 * Decimal("0.00029")
+
+
 async def test_workers_beside_each_other_correct_once(
     home: Household, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +231,7 @@ async def test_usage_that_arrives_meanwhile_costs_the_newest_price(home: Househo
     async with home.database.tenant(home.tenant_id) as connection:
         await steps.settle(connection, home.tenant_id, run, ended(1, USED, OLD))
         rating = asyncio.create_task(ReRater(home.database).round())
-        await asyncio.sleep(0.3)
+        await eventually(lambda: sql(connection, WAITS_FOR_ME))
     await rating
     found = await total(home, provider)
     assert found.settled.cost + found.correction == newest.of(USED)
