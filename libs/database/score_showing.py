@@ -48,7 +48,7 @@ _CLAIM = Statement(
     ) RETURNING tenant_id, run_id, id, claim
     """  # noqa: S608 - put together from constants of this module
 )
-# Of tenants that nobody is shown: what is given from now on is, should that change.
+# Of tenants that nobody is shown. Should that change, what is given from then on is shown, this when it is asked for.
 _PASS_OVER = Statement(
     f"""
     UPDATE scores SET next_at = 'infinity'
@@ -57,6 +57,16 @@ _PASS_OVER = Statement(
         ORDER BY next_at LIMIT CAST(:most AS int) FOR UPDATE SKIP LOCKED
     )
     """  # noqa: S608 - put together from constants of this module
+)
+_TAKE_UP = Statement(
+    """
+    UPDATE scores SET next_at = clock_timestamp()
+    WHERE (tenant_id, run_id, id) IN (
+        SELECT tenant_id, run_id, id FROM scores
+        WHERE NOT shown AND next_at = 'infinity' AND (CAST(:run AS uuid) IS NULL OR run_id = CAST(:run AS uuid))
+        ORDER BY id LIMIT CAST(:most AS int) FOR UPDATE
+    ) RETURNING 1
+    """
 )
 _READ = Statement(
     f"""
@@ -84,8 +94,13 @@ async def claim(connection: AsyncConnection, scope: Scope, *, most: int, lease: 
 
 
 async def pass_over(connection: AsyncConnection, scope: Scope, *, most: int) -> None:
-    """Do not look at scores of these tenants any longer; as maintenance."""
+    """Do not look at scores of these tenants until somebody asks for it; as maintenance."""
     await _PASS_OVER.run(connection, most=most, **scope._asdict())
+
+
+async def take_up(connection: AsyncConnection, run_id: UUID | None, *, most: int) -> int:
+    """Look at those that were passed over after all, of one run or of all; how many. As the tenant."""
+    return len(await _TAKE_UP.run(connection, run=run_id, most=most))
 
 
 async def read(connection: AsyncConnection, run_id: UUID, id_: UUID, projection: str) -> Showable | None:

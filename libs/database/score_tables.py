@@ -43,5 +43,5 @@ scores = Table(
     ),
     CheckConstraint("num_nonnulls(number, truth, category) = 1", name="scores_value"),
     Index("scores_created_by", "tenant_id", "created_by"),
-    Index("scores_due", "next_at", postgresql_where=text("NOT shown")),
+    Index("scores_due", "next_at", "tenant_id", postgresql_where=text("NOT shown")),
 )

@@ -42,7 +42,7 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX scores_created_by ON scores (tenant_id, created_by)",
-    "CREATE INDEX scores_due ON scores (next_at) WHERE NOT shown",
+    "CREATE INDEX scores_due ON scores (next_at, tenant_id) WHERE NOT shown",
     "ALTER TABLE scores ENABLE ROW LEVEL SECURITY",
     "ALTER TABLE scores FORCE ROW LEVEL SECURITY",
     f"""

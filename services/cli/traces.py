@@ -37,7 +37,7 @@ def retry_refused(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="What is of this run; otherwise all.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send again what was refused, once its reason is gone; `traces refused` shows what remains."""
+    """Send again what was refused, and scores that nobody took; `traces refused` shows what remains."""
     asked = client(ctx).traces.retry(run)
     if as_json:
         return print_json(asked.as_json())

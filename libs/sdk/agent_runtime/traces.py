@@ -41,7 +41,10 @@ def list_refused(*, page_size: int = 50) -> Flow[Refusal]:
 
 
 def retry_refused(run_id: str | None = None, *, idempotency_key: str | None = None) -> Plan[RetriesAsked]:
-    """Have it sent again, all of it or what is of one run; how many items that is. Raises `NotFound`, `Forbidden`."""
+    """Have it sent again, and scores that nobody took: all, or what is of one run; how many items that is.
+
+    Raises `NotFound`, `Forbidden`.
+    """
     body = present(run_id=run_id)
     return ask(post("traces", "refused", "retry", body=body, key=idempotency_key), RetriesAsked.received)
 

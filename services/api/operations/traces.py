@@ -1,4 +1,4 @@
-"""What observers refused of runs, and having it sent again; workers do that."""
+"""What observers refused of runs, and having it sent again, with the scores that were passed over; workers do that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.database import audit, refusals
+from libs.database import audit, refusals, score_showing
 from libs.database.refusals import Refusal
 from libs.domain.errors import NotFound
 from services.api.answers import Answer
@@ -21,12 +21,13 @@ async def list_refused(call: Call, before: UUID | None, limit: int) -> list[Refu
 
 
 async def retry_refused(call: Call, run_id: UUID | None) -> Answer:
-    """Ask for another attempt; of one run only if something of it was refused."""
+    """Ask for another attempt; of one run only if something of it was refused or passed over."""
 
     async def work(connection: AsyncConnection) -> Answer:
         count = await refusals.ask(connection, run_id)
+        count += await score_showing.take_up(connection, run_id, most=refusals.MOST_ASKED)
         if run_id is not None and not count:
-            raise NotFound("Nothing of a run with this id was refused, or the run is not yours.")
+            raise NotFound("Nothing of a run with this id was refused or passed over, or the run is not yours.")
         if count:
             await audit.append(
                 connection,

@@ -34,5 +34,5 @@ async def list_refused_traces(call: AnyCall, limit: Limit = 50, cursor: Cursor =
     },
 )
 async def retry_refused_traces(call: KeyedCall, body: RefusalRetry) -> Response:
-    """Have what was refused sent again, of one run or all, 10,000 at the most at once; workers do it soon."""
+    """Have what was refused sent again, and scores that nobody took, of one run or all, 10,000 of each at once."""
     return (await traces.retry_refused(call, body.run_id)).response()

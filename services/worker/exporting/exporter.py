@@ -18,7 +18,7 @@ from libs.observability.metrics import PROJECTION_LAG
 from libs.settings.traces import NO_PROJECT, Destinations, TracesSettings
 from services.worker.exporting.destination import Receiver
 from services.worker.exporting.reading import Reader
-from services.worker.exporting.scores import ScoreSending
+from services.worker.exporting.scores import ScoreSending, pass_over
 from services.worker.exporting.sending import KIND, NAME, Sending
 from services.worker.rounds import come_round
 
@@ -83,7 +83,7 @@ class Exporter:
             )
         self._shown = _scope(said.default != NO_PROJECT, {id_: name != NO_PROJECT for id_, name in projects.items()})
         others = _others(self._shown)
-        await next(iter(self._scores.values())).pass_over(others)
+        await pass_over(self._database, others)
         every = self._settings.traces_look_seconds / 2  # whoever looks, looks for all workers
         async with self._database.maintenance() as connection:
             await refusals.give_up(connection, KIND, others)

@@ -60,7 +60,7 @@ class ScoreSending:
         if receiver.scope is None:
             return 0
         if not self._takes_scores:
-            await self.pass_over(receiver.scope)
+            await pass_over(self._database, receiver.scope)
             return 0
         looked = 0
         while (room := self._room) and (work := await self._claimed(receiver.scope, room)):
@@ -83,12 +83,6 @@ class ScoreSending:
             retries = await refusals.claim(connection, KIND, scope, most=room, lease=self._lease) if room else []
         shows = [*(self._show(each) for each in claimed), *(self._show_again(each) for each in retries)]
         return [self._try(show) for show in shows]
-
-    async def pass_over(self, scope: Scope) -> None:
-        """These tenants' scores are shown to nobody."""
-        async with self._database.maintenance() as connection:
-            await score_showing.pass_over(connection, scope, most=PASSED_OVER)
-            await refusals.give_up(connection, KIND, scope)
 
     async def _try(self, show: Awaitable[None]) -> None:
         """Raises only when the database is away."""
@@ -177,6 +171,13 @@ class ScoreSending:
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
+
+
+async def pass_over(database: Database, scope: Scope) -> None:
+    """These tenants' scores are shown to nobody."""
+    async with database.maintenance() as connection:
+        await score_showing.pass_over(connection, scope, most=PASSED_OVER)
+        await refusals.give_up(connection, KIND, scope)
 
 
 def body(score: ScoreRow, content: Content, environment: str) -> dict[str, Any]:

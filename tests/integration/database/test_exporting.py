@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from deploy.demo import serving
 from libs.clients.object_store import ObjectStore
-from libs.database import projections, refusals
+from libs.database import projections, refusals, score_showing, scores
 from libs.database.engine import Database
 from libs.database.projections import Scope
 from libs.database.steps import Change
@@ -19,8 +20,10 @@ from libs.settings.object_store import ObjectStoreSettings
 from libs.settings.traces import TracesSettings, load_destinations
 from services.worker.exporting.destination import Receiver
 from services.worker.exporting.exporter import Exporter
+from services.worker.exporting.scores import pass_over
 from services.worker.exporting.sending import NAME
 from tests.conformance.observability.receiver import Fault, ReceiverOfTraces, receiver_of_traces
+from tests.fixtures.langfuse import KEYS, StandIn
 from tests.fixtures.stack import TestServers
 from tests.integration.database.rows import ANSWER, GIVEN_UP, MODEL, PRICE, Household, closed, failed, opened, sql
 
@@ -189,6 +192,30 @@ async def test_a_score_that_cannot_be_shown_ends_no_round(
     await ask_again(home, await home.run(), "scores", "no id")
     [showing] = exporting.exporter._scores.values()
     assert await showing.round(exporting.receiver) == 1
+
+
+async def test_scores_that_were_passed_over_are_shown_when_they_are_asked_for(
+    home: Household, servers: TestServers
+) -> None:
+    """Given while their tenant had no project."""
+    standing = StandIn(lists=False)
+    with serving.serving(standing.app, 0) as url:
+        keys = {name.lower(): value for name, value in KEYS.items()}
+        exporting = Exporting(home, servers, url, langfuse_host=url, **keys)
+        runs = [await answered(home), await answered(home)]
+        await exporting.look()
+        async with home.database.tenant(home.tenant_id) as connection:
+            for run in runs:
+                assert await scores.add(connection, run, None, name="n", value=1, comment=None, by="ada")
+        await pass_over(home.database, Scope([home.tenant_id], []))
+        [showing] = exporting.exporter._scores.values()
+        assert await showing.round(exporting.receiver) == 0
+        for run in runs:
+            async with home.database.tenant(home.tenant_id) as connection:
+                assert [await score_showing.take_up(connection, run, most=10) for _ in range(2)] == [1, 0]
+            assert await showing.round(exporting.receiver) == 1
+        assert [score["traceId"] for score in standing.scores] == [run.hex for run in runs]
+        await exporting.exporter.close()
 
 
 async def refused(home: Household) -> list[str]:
