@@ -33,7 +33,7 @@ from libs.domain.explanation.facts import (
     Worked,
 )
 
-MOST_RECENT, MOST_FAILURES, MOST_WORKERS = 500, 10, 20
+MOST_RECENT, MOST_FAILURES, MOST_WORKERS = 40, 10, 20
 _RUN = Statement(
     f"""
     SELECT CAST(r.id AS text), a.slug, r.version, r.status, r.waiting_for, r.desired, r.error_code, r.error_message,
@@ -132,17 +132,34 @@ _LOG = Statement(
             FROM apart)
     """
 )
+# The last answer, of its calls those without a result, and of each of these and of the model the newest events: however
+# many attempts one of them took, what the others do is seen. When the last event of all was tells how long it stands.
 _RECENT = Statement(
     f"""
-    SELECT seq, type, at, CASE type WHEN 'model.completed' THEN CAST(json_build_object('turn', data -> 'turn',
-            'tool_calls', (SELECT json_agg(json_build_object('index', call -> 'index', 'name', call -> 'name'))
-                FROM jsonb_array_elements(data -> 'tool_calls') AS call)) AS text)
-        ELSE CAST(data - CAST('{{content,output}}' AS text[]) AS text) END
-    FROM run_events
-    WHERE run_id = CAST(:run AS uuid) AND seq <= CAST(:upto AS int) AND seq >= coalesce((
-        SELECT max(seq) FROM run_events
-        WHERE run_id = CAST(:run AS uuid) AND seq <= CAST(:upto AS int) AND type = 'model.completed'), 1)
-    ORDER BY seq DESC LIMIT {MOST_RECENT}
+    WITH answer AS MATERIALIZED (
+        SELECT coalesce(max(seq), 0) AS seq FROM run_events
+        WHERE run_id = CAST(:run AS uuid) AND seq <= CAST(:upto AS int) AND type = 'model.completed'
+    ), done AS MATERIALIZED (
+        SELECT e.data -> 'index' AS index FROM run_events e, answer
+        WHERE e.run_id = CAST(:run AS uuid) AND e.seq > answer.seq AND e.seq <= CAST(:upto AS int)
+            AND e.type = 'tool.completed'
+    ), since AS (
+        SELECT e.seq, e.type, e.at, e.data,
+            row_number() OVER (PARTITION BY split_part(e.type, '.', 1), e.data -> 'index' ORDER BY e.seq DESC) AS age
+        FROM run_events e, answer
+        WHERE e.run_id = CAST(:run AS uuid) AND e.seq > answer.seq AND e.seq <= CAST(:upto AS int) AND (
+            e.type IN ('model.started', 'model.failed') OR e.seq = CAST(:upto AS int)
+            OR (e.type LIKE 'tool.%' AND e.data -> 'index' NOT IN (SELECT index FROM done)))
+    )
+    SELECT e.seq, e.type, e.at, CAST(json_build_object('turn', e.data -> 'turn', 'tool_calls', (
+            SELECT json_agg(json_build_object('index', call -> 'index', 'name', call -> 'name'))
+            FROM jsonb_array_elements(e.data -> 'tool_calls') AS call
+            WHERE call -> 'index' NOT IN (SELECT index FROM done))) AS text)
+    FROM run_events e, answer WHERE e.run_id = CAST(:run AS uuid) AND e.seq = answer.seq
+    UNION ALL
+    SELECT seq, type, at, CAST(data - CAST('{{content,output}}' AS text[]) AS text) FROM since
+    WHERE age <= {MOST_RECENT}
+    ORDER BY seq
     """
 )
 # A failed attempt is told with the event that opened it: its key is the same without the last two characters.
@@ -188,7 +205,7 @@ async def log(connection: AsyncConnection, run_id: UUID, found: RunFacts, dead_b
     return LogFacts(
         counts=counts or {},
         marks={kind: Mark(_time(at), by, why) for kind, at, by, why in marks or ()},
-        recent=tuple(Event(seq, kind, json.loads(data), at) for seq, kind, at, data in reversed(recent)),
+        recent=tuple(Event(seq, kind, json.loads(data), at) for seq, kind, at, data in recent),
         failures=tuple(_failed(row) for row in failures),
         reasons=tuple(Reason(*each) for each in reasons or ()),
         workers=tuple(

@@ -127,7 +127,7 @@ class Seconds(NamedTuple):
 
 @dataclass(frozen=True)
 class LogFacts:
-    """The log in short. `recent` holds the events since the last answer of the model, that one included."""
+    """The log in short. `recent` holds what is in progress: the last answer of the model, and the attempts since."""
 
     counts: Mapping[str, int] = field(default_factory=dict)  # events by type
     marks: Mapping[str, Mark] = field(default_factory=dict)  # by type

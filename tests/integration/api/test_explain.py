@@ -117,6 +117,30 @@ def test_what_is_in_flight_and_whose_worker_died(
     assert [(each["worker"], each["alive"], each["attempts"]) for each in told["workers"]] == [(LABEL, True, 4)]
 
 
+def test_a_call_that_is_tried_very_often_hides_no_other_one(
+    operator: httpx.Client, agent: str, records: Records, worker: Callable[[float], None]
+) -> None:
+    run = start(operator, agent)["id"]
+    records.start(run)
+    records.commit(run, Change((model("started", 1, 1), answered(1, "look", "order", "look")), turn=1))
+    records.commit(run, Change((tool("started", 1, 1, name="order"), tool("completed", 1, 2))))
+    [[last]] = records.sql(f"SELECT last_seq FROM runs WHERE id = '{run}'")
+    tries = {"turn": 1, "index": 0, "worker": LABEL, "name": "look", "code": "http_503", "message": "Busy."}
+    records.sql(
+        "INSERT INTO run_events (tenant_id, run_id, seq, type, key, data, at) "
+        f"SELECT tenant_id, id, {last} + n, CASE n % 2 WHEN 1 THEN 'tool.started' ELSE 'tool.failed' END, 'x' || n, "
+        f"jsonb_set('{json.dumps(tries)}', '{{attempt}}', to_jsonb((n + 1) / 2)), clock_timestamp() "
+        f"FROM runs, generate_series(1, 600) n WHERE id = '{run}'"
+    )
+    records.sql(f"UPDATE runs SET last_seq = {last} + 600 WHERE id = '{run}'")
+    told = explained(operator, run)
+    assert (told["now"]["code"], [each["name"] for each in told["now"]["details"]["in_flight"]]) == ("tools", ["order"])
+    assert told["attempts"]["tool_attempts"] == 301
+    records.commit(run, Change((tool("completed", 1, 1),)))
+    now = explained(operator, run)["now"]
+    assert (now["code"], now["details"]["pending"]) == ("between_steps", ["look"])
+
+
 def test_the_place_in_the_queue(
     admin: httpx.Client, operator: httpx.Client, tenant: str, agent: str, records: Records
 ) -> None:
