@@ -49,6 +49,11 @@ plans = Table(
     Column("queued_runs", Integer),
     Column("artifact_bytes", BigInteger),
     Column("allowed_models", ARRAY(Text)),  # patterns: provider/model, provider/*
+    Column("agents", Integer),
+    Column("agent_versions", Integer),  # of each agent
+    Column("secrets", Integer),
+    Column("service_accounts", Integer),
+    Column("users", Integer),
     _time("created_at", now=True),
     _time("updated_at", now=True),
     PrimaryKeyConstraint("slug"),

@@ -10,7 +10,7 @@ MODEL_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}/(\*|[^\s\x00-\x1f*]{1,200})$"
 
 
 class Plan(NamedTuple):
-    """`allowed_models` are names `provider/model`, or `provider/*` for all of a provider."""
+    """`allowed_models` are names `provider/model`, or `provider/*` for all of one; versions are of each agent."""
 
     slug: str
     requests_per_second: int | None
@@ -18,6 +18,11 @@ class Plan(NamedTuple):
     queued_runs: int | None
     artifact_bytes: int | None
     allowed_models: Sequence[str] | None
+    agents: int | None = None
+    agent_versions: int | None = None
+    secrets: int | None = None
+    service_accounts: int | None = None
+    users: int | None = None
 
 
 def allows(patterns: Sequence[str] | None, model: str) -> bool:

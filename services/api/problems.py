@@ -35,7 +35,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no_promoted_version": (409, "The agent has no promoted version"),
     "provisioning_not_configured": (409, "Users and service accounts are not managed from here"),
     "idempotency_key_in_use": (409, "The first request with this key is still running"),
-    "quota_exceeded": (409, "The tenant's plan allows no more storage"),
+    "quota_exceeded": (409, "The tenant's plan allows no more of this"),
     "payload_too_large": (413, "The request is too large"),
     "unsupported_media_type": (415, "The media type is not supported"),
     "range_not_satisfiable": (416, "The range is not within the content"),

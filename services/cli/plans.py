@@ -14,7 +14,8 @@ plans = typer.Typer(no_args_is_help=True, help="What tenants may use (role admin
 
 NO_LIMIT = "none"
 Slug = Annotated[str, typer.Argument(metavar="PLAN", help="Slug of the plan.")]
-LIMITS = ("requests_per_second", "running_runs", "queued_runs", "artifact_bytes")
+LISTED = ("requests_per_second", "running_runs", "queued_runs", "artifact_bytes")
+LIMITS = (*LISTED, "agents", "agent_versions", "secrets", "service_accounts", "users")
 
 
 def limit(what: str) -> Any:
@@ -27,7 +28,7 @@ def list_plans(ctx: typer.Context, as_json: AsJson = False) -> None:
     found = list(client(ctx, "admin").plans.list())
     if as_json:
         return print_json({"items": [plan.as_json() for plan in found]})
-    rows = [(plan.slug, *(shown(getattr(plan, name)) for name in LIMITS), models_of(plan)) for plan in found]
+    rows = [(plan.slug, *(shown(getattr(plan, name)) for name in LISTED), models_of(plan)) for plan in found]
     print_table(("plan", "requests/s", "running", "queued", "artifact bytes", "models"), rows, "There are no plans.")
 
 
@@ -45,6 +46,11 @@ def set_plan(
     running: Annotated[str | None, limit("Runs that run at once")] = None,
     queued: Annotated[str | None, limit("Runs that wait for their turn")] = None,
     artifact_bytes: Annotated[str | None, limit("Bytes that all artifacts may have together")] = None,
+    agents: Annotated[str | None, limit("Agents, archived ones among them")] = None,
+    agent_versions: Annotated[str | None, limit("Versions of each agent")] = None,
+    secrets: Annotated[str | None, limit("Secrets")] = None,
+    service_accounts: Annotated[str | None, limit("Service accounts")] = None,
+    users: Annotated[str | None, limit("Users who were invited and not removed")] = None,
     model: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN|none", help="provider/model or provider/*; may be repeated.")
     ] = None,
@@ -56,7 +62,8 @@ def set_plan(
         known = api.plans.get(plan)
     except NotFound:
         known = TenantPlan(slug=plan)
-    given = dict(zip(LIMITS, (requests, running, queued, artifact_bytes), strict=True))
+    texts = (requests, running, queued, artifact_bytes, agents, agent_versions, secrets, service_accounts, users)
+    given = dict(zip(LIMITS, texts, strict=True))
     wanted = {name: getattr(known, name) if text is None else number(text, f"--{name}") for name, text in given.items()}
     allowed = known.allowed_models if not model else None if model == [NO_LIMIT] else model
     show_plan_of(api.plans.put(plan, **wanted, allowed_models=allowed), as_json)
@@ -89,6 +96,11 @@ def show_plan_of(plan: TenantPlan, as_json: bool) -> None:
             ("running runs", shown(plan.running_runs)),
             ("queued runs", shown(plan.queued_runs)),
             ("artifact bytes", shown(plan.artifact_bytes)),
+            ("agents", shown(plan.agents)),
+            ("versions of an agent", shown(plan.agent_versions)),
+            ("secrets", shown(plan.secrets)),
+            ("service accounts", shown(plan.service_accounts)),
+            ("users", shown(plan.users)),
             ("models", models_of(plan)),
             ("changed", plan.updated_at),
         ]

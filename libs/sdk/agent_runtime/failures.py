@@ -125,7 +125,7 @@ class ModelNotAllowed(Forbidden):
 
 
 class QuotaExceeded(Conflict):
-    """The plan of the tenant allows no more bytes of artifacts."""
+    """The plan of the tenant allows no more of this: bytes of artifacts, agents, versions, secrets, accounts, users."""
 
 
 class IdempotencyKeyReused(ApiProblem):

@@ -101,7 +101,8 @@ class Block(Document):
 class TenantPlan(Document):
     """What tenants of a plan may use: requests per second, runs at once and waiting, bytes of artifacts, models.
 
-    A limit that is None does not exist; `allowed_models` are `provider/model` or `provider/*`.
+    A limit that is None does not exist; `allowed_models` are `provider/model` or `provider/*`. The others are how many
+    a tenant may have, `agent_versions` of each agent.
     """
 
     slug: str
@@ -110,6 +111,11 @@ class TenantPlan(Document):
     queued_runs: int | None = None
     artifact_bytes: int | None = None
     allowed_models: list[str] | None = None
+    agents: int | None = None
+    agent_versions: int | None = None
+    secrets: int | None = None
+    service_accounts: int | None = None
+    users: int | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -29,10 +29,16 @@ def put_plan(
     queued_runs: int | None = None,
     artifact_bytes: int | None = None,
     allowed_models: Sequence[str] | None = None,
+    agents: int | None = None,
+    agent_versions: int | None = None,
+    secrets: int | None = None,
+    service_accounts: int | None = None,
+    users: int | None = None,
 ) -> Plan[TenantPlan]:
     """Write a plan as a whole: a limit that is not given does not exist. In effect within a second.
 
-    `allowed_models` are `provider/model`, or `provider/*` for all of a provider. Raises `Forbidden`, `InvalidRequest`.
+    `allowed_models` are `provider/model`, or `provider/*` for all of a provider; `agent_versions` are those of each
+    agent. Raises `Forbidden`, `InvalidRequest`.
     """
     body = present(
         requests_per_second=requests_per_second,
@@ -40,6 +46,11 @@ def put_plan(
         queued_runs=queued_runs,
         artifact_bytes=artifact_bytes,
         allowed_models=None if allowed_models is None else list(allowed_models),
+        agents=agents,
+        agent_versions=agent_versions,
+        secrets=secrets,
+        service_accounts=service_accounts,
+        users=users,
     )
     return ask(send("PUT", "plans", plan, body=body), TenantPlan.received)
 

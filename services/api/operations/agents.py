@@ -17,7 +17,7 @@ from libs.domain.texts import clean_value
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
-from services.api.operations.allowances import require_allowed
+from services.api.operations.allowances import require_allowed, require_room, require_version
 from services.api.operations.idempotency import answer_once
 from services.api.operations.prompts import answered_before, pinned
 from services.api.operations.secrets import check_named
@@ -38,6 +38,7 @@ async def create_agent(call: Call, wanted: AgentCreate) -> Answer:
         agent = await agents.add(connection, call.tenant_id, wanted.slug, wanted.description, by)
         if agent is None:
             raise Conflict(f"An agent {wanted.slug} exists already (perhaps archived). Choose another slug.")
+        await require_room(connection, call, "agents")
         number = await agents.add_version(connection, call.tenant_id, agent.id, spec_digest, spec, by)
         agent = await agents.promote(connection, agent.id, number)
         after = {"description": agent.description, "promoted_version": number, "digest": spec_digest, **prompt}
@@ -100,6 +101,7 @@ async def create_version(call: Call, slug: str, wanted: VersionCreate) -> Answer
             else await agents.add_version(connection, call.tenant_id, agent.id, spec_digest, spec, call.caller.subject)
         )
         if known is None:
+            require_version(call, number)
             target, after = f"agent/{slug}/version/{number}", {"digest": spec_digest, **prompt}
             await _note(connection, call.caller, "create_agent_version", target, None, after)
         if wanted.promote:

@@ -28,6 +28,10 @@ from services.api.schemas.users import OperatorInvite, UserInvite
 WANTED, MADE, ROLE = "wanted", "made", "role"
 
 
+class OfAnotherTenant(Conflict):
+    """The name is that of a user who is not of this tenant."""
+
+
 class Invitee(NamedTuple):
     username: str
     role: str
@@ -49,8 +53,8 @@ class Invited(NamedTuple):
 
 async def want(
     connection: AsyncConnection, tenant_id: UUID, invitee: Invitee, by: str, *, first_operator: bool = False
-) -> None:
-    """Record who is to become a user; the beginning of every invitation.
+) -> bool:
+    """Record who is to become a user, the beginning of every invitation; whether that is new.
 
     Raises:
         Conflict: another invitation of this user is on its way.
@@ -61,10 +65,11 @@ async def want(
         nonce = secrets.token_urlsafe(12)
         text = json.dumps(wanted | {"nonce": nonce}, sort_keys=True)
         await provisioning.record(connection, tenant_id, USER, invitee.username, WANTED, text, by)
-        return
+        return True
     known = json.loads(done[WANTED].result)
     if known["role"] != invitee.role:
         raise Conflict(f"{invitee.username} was invited as {known['role']} before. Remove the user first.")
+    return False
 
 
 async def wanted_as_first_operator(connection: AsyncConnection, username: str) -> bool:
@@ -134,7 +139,7 @@ async def _look(keycloak: Keycloak, names: tuple[str, ...], invitee: Invitee, do
     if user is None:
         return None
     if not user.of(names):
-        raise Conflict(f"There is a user {invitee.username} already, who is not of this tenant.")
+        raise OfAnotherTenant(f"There is a user {invitee.username} already, who is not of this tenant.")
     if user.enabled and not user.pending:
         raise Conflict(f"{invitee.username} is a user of this tenant already.")
     if user.enabled and MADE not in done and not _made_since(user, done[WANTED]):

@@ -13,6 +13,7 @@ from libs.database.secrets import SecretRow
 from libs.domain.agents import AgentDraft
 from libs.domain.errors import Flaw, InvalidRequest, NotFound, SecretsNotConfigured
 from services.api.dependencies import Call
+from services.api.operations.allowances import require_room
 from services.api.schemas.shared import rfc3339
 
 
@@ -28,6 +29,8 @@ async def put_secret(call: Call, name: str, value: SecretStr) -> tuple[SecretRow
     async with call.services.database.tenant(call.tenant_id) as connection:
         before = await secrets.lock(connection, name)
         row = await secrets.put(connection, call.tenant_id, name, key_id, sealed, call.caller.subject)
+        if before is None:
+            await require_room(connection, call, "secrets")
         await _note(connection, call, "put_secret", name, before, row)
         return row, before is None
 

@@ -24,6 +24,7 @@ from libs.domain.errors import Conflict, NotFound, ProvisioningNotConfigured
 from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
+from services.api.operations.allowances import require_room
 from services.api.operations.idempotency import answer_once_outside
 from services.api.operations.users import provisioner
 from services.api.schemas.service_accounts import ServiceAccountCreate, account_fields
@@ -99,6 +100,8 @@ async def _wanted(call: Call, wanted: ServiceAccountCreate) -> AccountRow:
     """The row, new or of an earlier try that went no further."""
     async with call.services.database.tenant(call.tenant_id) as connection:
         row = await service_accounts.add(connection, call.tenant_id, wanted.name, wanted.role, call.caller.subject)
+        if row is not None:
+            await require_room(connection, call, "service_accounts")
         row = row or await service_accounts.find(connection, wanted.name)
     if row is None or row.status != CREATING or row.role != wanted.role:
         raise Conflict(f"There is a service account {wanted.name} already. Choose another name, rotate or delete it.")

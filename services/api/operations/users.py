@@ -18,8 +18,9 @@ from services.api.answers import Answer
 from services.api.callers import Caller
 from services.api.dependencies import Call
 from services.api.operations import invitations
+from services.api.operations.allowances import require_room
 from services.api.operations.idempotency import answer_once_outside
-from services.api.operations.invitations import Invited, Invitee
+from services.api.operations.invitations import Invited, Invitee, OfAnotherTenant
 from services.api.schemas.shared import to_json
 from services.api.schemas.users import UserInvite, user_fields
 from services.api.services import Services
@@ -36,9 +37,15 @@ async def invite_user(call: Call, sent: UserInvite) -> Answer:
     async def work() -> Answer:
         database = call.services.database
         async with database.tenant(call.tenant_id) as connection:
-            await invitations.want(connection, call.tenant_id, invitee, call.caller.subject)
+            if await invitations.want(connection, call.tenant_id, invitee, call.caller.subject):
+                await require_room(connection, call, "users")
             names = await names_of(connection, call.tenant_id)
-        invited = await invitations.invite(call, keycloak, call.tenant_id, names, invitee)
+        try:
+            invited = await invitations.invite(call, keycloak, call.tenant_id, names, invitee)
+        except OfAnotherTenant:
+            async with database.tenant(call.tenant_id) as connection:
+                await provisioning.forget(connection, USER, invitee.username)  # or it would count as one of this tenant
+            raise
         await _let_in(call.services, call.tenant_id, invited.user.id)
         return Answer(201, to_json(invited_fields(invited)), f"/v1/users/{invited.user.id}")
 

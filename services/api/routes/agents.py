@@ -35,7 +35,10 @@ MADE = {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}
     "",
     status_code=201,
     response_model=AgentRead,
-    responses={201: {"headers": MADE}, **problems(*ALWAYS, *TOKEN, *KEYED, *BODY, "conflict", "model_not_allowed")},
+    responses={
+        201: {"headers": MADE},
+        **problems(*ALWAYS, *TOKEN, *KEYED, *BODY, "conflict", "model_not_allowed", "quota_exceeded"),
+    },
 )
 async def create_agent(call: KeyedCall, body: AgentCreate) -> Response:
     return (await agents.create_agent(call, body)).response()
@@ -71,7 +74,9 @@ async def archive_agent(call: AnyCall, agent: Slug) -> Response:
     responses={
         200: {"model": VersionRead, "description": "A version with this content was there", "headers": MADE},
         201: {"headers": MADE},
-        **problems(*ALWAYS, *TOKEN, *KEYED, *BODY, "not_found", "agent_archived", "model_not_allowed"),
+        **problems(
+            *ALWAYS, *TOKEN, *KEYED, *BODY, "not_found", "agent_archived", "model_not_allowed", "quota_exceeded"
+        ),
     },
 )
 async def create_agent_version(call: KeyedCall, agent: Slug, body: VersionCreate) -> Response:

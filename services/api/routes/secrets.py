@@ -28,7 +28,7 @@ After = Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of 
     response_model=SecretRead,
     responses={
         201: {"model": SecretRead, "description": "It was not there before"},
-        **problems(*ALWAYS, *BODY, "secrets_not_configured"),
+        **problems(*ALWAYS, *BODY, "secrets_not_configured", "quota_exceeded"),
     },
 )
 async def put_secret(call: AnyCall, name: Name, body: SecretPut) -> Response:

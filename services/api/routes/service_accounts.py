@@ -37,7 +37,7 @@ MADE = {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}
     response_model=ServiceAccountSecret,
     responses={
         201: {"headers": MADE},
-        **problems(*ALWAYS, *KEYED, *BODY, "conflict", "provisioning_not_configured"),
+        **problems(*ALWAYS, *KEYED, *BODY, "conflict", "provisioning_not_configured", "quota_exceeded"),
     },
 )
 async def create_service_account(call: KeyedCall, body: ServiceAccountCreate) -> Response:

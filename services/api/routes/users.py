@@ -36,7 +36,7 @@ DONE: dict[int | str, dict[str, Any]] = {200: {"headers": {"Idempotency-Replayed
     response_model=UserInvited,
     responses={
         201: {"headers": {"Location": LOCATION, "Idempotency-Replayed": REPLAYED}},
-        **problems(*ALWAYS, *KEYED, *BODY, "conflict", "provisioning_not_configured"),
+        **problems(*ALWAYS, *KEYED, *BODY, "conflict", "provisioning_not_configured", "quota_exceeded"),
     },
 )
 async def invite_user(call: KeyedCall, body: UserInvite) -> Response:

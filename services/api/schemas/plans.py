@@ -14,6 +14,8 @@ from services.api.schemas.shared import MAX_INT, Answered, Sent, rfc3339, to_jso
 MAX_BYTES = 2**53 - 1  # what every JSON reader takes
 Pattern = Annotated[str, StringConstraints(pattern=MODEL_PATTERN)]
 Positive = Annotated[int, Field(ge=1, le=MAX_INT, strict=True)]
+NotNegative = Annotated[int, Field(ge=0, le=MAX_INT, strict=True)]
+BEYOND = "beyond it 409 `quota_exceeded`"
 
 
 class PlanWrite(Sent):
@@ -21,15 +23,20 @@ class PlanWrite(Sent):
 
     requests_per_second: Positive | None = Field(default=None, description="beyond it 429 `rate_limited`")
     running_runs: Positive | None = Field(default=None, description="beyond it runs wait for their turn")
-    queued_runs: Annotated[int, Field(ge=0, le=MAX_INT, strict=True)] | None = Field(
+    queued_runs: NotNegative | None = Field(
         default=None, description="runs that wait for their turn; beyond it 429 `too_many_runs`"
     )
     artifact_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES, strict=True)] | None = Field(
-        default=None, description="what all artifacts may have together; beyond it 409 `quota_exceeded`"
+        default=None, description=f"what all artifacts may have together; {BEYOND}"
     )
     allowed_models: list[Pattern] | None = Field(
         default=None, max_length=100, description="`provider/model`, or `provider/*` for all of a provider"
     )
+    agents: NotNegative | None = Field(default=None, description=f"archived ones among them; {BEYOND}")
+    agent_versions: Positive | None = Field(default=None, description=f"of each agent; {BEYOND}")
+    secrets: NotNegative | None = Field(default=None, description=BEYOND)
+    service_accounts: NotNegative | None = Field(default=None, description=BEYOND)
+    users: NotNegative | None = Field(default=None, description=f"invited and not removed; {BEYOND}")
 
     def named(self, slug: str) -> Plan:
         return Plan(slug, **self.model_dump())
@@ -42,6 +49,11 @@ class PlanRead(Answered):
     queued_runs: int | None
     artifact_bytes: int | None
     allowed_models: list[str] | None
+    agents: int | None
+    agent_versions: int | None
+    secrets: int | None
+    service_accounts: int | None
+    users: int | None
     created_at: datetime
     updated_at: datetime
 

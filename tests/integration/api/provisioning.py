@@ -159,6 +159,26 @@ def service_accounts_are_rotated_and_deleted(ground: Ground) -> None:
     assert acting.get("/v1/runs").status_code == 403
 
 
+def users_and_service_accounts_are_counted(ground: Ground) -> None:
+    slug, other = ground.tenant(), ground.tenant()
+    operator, plan = ground.operator_of(slug), f"p-{secrets.token_hex(6)}"
+    made(ground.admin.put(f"/v1/plans/{plan}", json={"users": 1, "service_accounts": 1}))
+    made(ground.admin.patch(f"/v1/tenants/{slug}", json={"plan": plan}), 200)
+    elsewhere, name = email(), email()
+    made(ground.operator_of(other).post("/v1/users", json={"email": elsewhere}))
+    assert operator.post("/v1/users", json={"email": elsewhere}).json()["code"] == "conflict", "counted as nobody"
+    first = made(operator.post("/v1/users", json={"email": name}))
+    assert operator.post("/v1/users", json={"email": email()}).json()["code"] == "quota_exceeded"
+    assert made(operator.post("/v1/users", json={"email": name}))["id"] == first["id"]
+    assert operator.delete(f"/v1/users/{first['id']}").status_code == 204
+    made(operator.post("/v1/users", json={"email": email()}))
+    made(operator.post("/v1/service-accounts", json={"name": "ci"}))
+    assert operator.post("/v1/service-accounts", json={"name": "cd"}).json()["code"] == "quota_exceeded"
+    assert [item["name"] for item in operator.get("/v1/service-accounts").json()["items"]] == ["ci"]
+    assert operator.delete("/v1/service-accounts/ci").status_code == 204
+    made(operator.post("/v1/service-accounts", json={"name": "cd"}))
+
+
 def refused_soon(client: httpx.Client) -> None:
     began = time.monotonic()
     while (answer := client.get("/v1/runs")).status_code == 200:
@@ -173,4 +193,5 @@ EXPECTATIONS = (
     no_operator_reaches_another_tenants_users,
     service_accounts_act_for_their_tenant_only,
     service_accounts_are_rotated_and_deleted,
+    users_and_service_accounts_are_counted,
 )

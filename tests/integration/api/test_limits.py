@@ -165,6 +165,45 @@ def test_models(operator: httpx.Client, user: httpx.Client, agent: str, allow: A
     assert user.post("/v1/runs", json={"agent": agent, "input": "x"}).status_code == 202
 
 
+SPEC = {"model": MODEL}
+
+
+def new(operator: httpx.Client, what: str, name: str) -> httpx.Response:
+    if what == "agents":
+        return operator.post("/v1/agents", json={"slug": name, "spec": SPEC})
+    if what == "secrets":
+        return operator.put(f"/v1/secrets/{name}", json={"value": "a secret value"})
+    return operator.post(f"/v1/agents/{what}/versions", json={"spec": {**SPEC, "instructions": name}})
+
+
+def refused(answer: httpx.Response, allowed: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (409, "quota_exceeded"), answer.text
+    assert f"allows {allowed}" in answer.json()["detail"]
+
+
+def test_agents_and_secrets_are_counted_exactly(operator: httpx.Client, agent: str, allow: Any) -> None:
+    allow(agents=3, secrets=2)
+    for what, others, statuses in (("agents", 6, {201: 2, 409: 4}), ("secrets", 6, {201: 2, 409: 4})):
+        with ThreadPoolExecutor(6) as pool:
+            found = Counter(pool.map(lambda n, what=what: new(operator, what, f"x{n}").status_code, range(others)))
+        assert found == statuses
+    refused(new(operator, "agents", "one-more"), "3 agents")
+    refused(new(operator, "secrets", "one-more"), "2 secrets")
+    kept = operator.get("/v1/secrets").json()["items"][0]["name"]
+    assert new(operator, "secrets", kept).status_code == 200, "what is there may be changed"
+    assert operator.delete(f"/v1/secrets/{kept}").status_code == 204
+    assert new(operator, "secrets", "one-more").status_code == 201
+
+
+def test_versions_of_an_agent(operator: httpx.Client, agent: str, allow: Any) -> None:
+    allow(agent_versions=2)
+    assert new(operator, agent, "two").status_code == 201
+    refused(new(operator, agent, "three"), "2 versions of an agent")
+    assert new(operator, agent, "two").status_code == 200, "it is there already"
+    assert operator.post("/v1/agents", json={"slug": "other", "spec": SPEC}).status_code == 201
+    assert new(operator, "other", "two").status_code == 201
+
+
 def test_artifacts(operator: httpx.Client, records: Records, allow: Any) -> None:
     assert upload(operator, b"x" * 60).status_code == 201
     allow(artifact_bytes=100)

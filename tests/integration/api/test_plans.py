@@ -14,6 +14,11 @@ LIMITS: dict[str, Any] = {
     "queued_runs": 0,
     "artifact_bytes": 1000,
     "allowed_models": ["local/*", "openai/gpt-5"],
+    "agents": 5,
+    "agent_versions": 4,
+    "secrets": 3,
+    "service_accounts": 0,
+    "users": 1,
 }
 
 
@@ -32,7 +37,7 @@ def test_a_plan_is_written_as_a_whole(admin: httpx.Client) -> None:
     assert admin.get(f"/v1/plans/{slug}").json() == made.json()
     changed = admin.put(f"/v1/plans/{slug}", json={"running_runs": 3})
     assert changed.status_code == 200
-    assert [changed.json()[name] for name in LIMITS] == [None, 3, None, None, None]
+    assert [changed.json()[name] for name in LIMITS] == [None, 3, *[None] * 8]
     assert changed.json()["created_at"] == made.json()["created_at"] < changed.json()["updated_at"]
 
 
@@ -52,7 +57,8 @@ def test_pages_hold_every_plan_once(admin: httpx.Client) -> None:
     "body",
     [
         {"running_runs": 0}, {"running_runs": "3"}, {"running_runs": 1.5}, {"requests_per_second": 2**31},
-        {"queued_runs": -1}, {"artifact_bytes": 2**63}, {"allowed_models": ["gpt"]}, {"allowed_models": ["a/**"]},
+        {"queued_runs": -1}, {"agents": -1}, {"agent_versions": 0}, {"users": True},
+        {"artifact_bytes": 2**63}, {"allowed_models": ["gpt"]}, {"allowed_models": ["a/**"]},
         {"allowed_models": ["A/x"]}, {"allowed_models": ["a/b*"]},
         {"allowed_models": ["*/x"]}, {"slug": "x"},
     ],

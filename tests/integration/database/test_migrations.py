@@ -17,7 +17,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.database import plans
 from libs.database.engine import PLATFORM, Database, open_migration_engine
 from libs.settings.database import DatabaseSettings, MigrationSettings
 from migrations.__main__ import configuration, upgrade
@@ -174,10 +173,9 @@ async def test_two_migrations_at_once_and_again_are_one(empty: Empty) -> None:
 
 
 async def test_the_default_plan_runs_more_at_once_where_nobody_has_set_it(empty: Empty) -> None:
-    async def running() -> int | None:
-        async with empty.database.tenant(PLATFORM) as connection:
-            found = await plans.find(connection, "default")
-        return found.plan.running_runs if found else None
+    async def running() -> int:
+        [[found]] = await of_plan(empty, "running_runs")
+        return int(found)
 
     await empty.upgrade("0011")
     assert await running() == 200
@@ -189,14 +187,17 @@ async def test_a_default_plan_that_somebody_has_set_stays(empty: Empty) -> None:
     await empty.upgrade("0011")
     async with empty.database.tenant(PLATFORM) as connection:
         await sql(connection, LONG_AGO)
-        found = await plans.find(connection, "default")
-        assert found is not None
-        await plans.put(connection, found.plan)
+        await sql(connection, "UPDATE plans SET updated_at = clock_timestamp() WHERE slug = 'default'")
     await empty.upgrade("0012")
+    assert await of_plan(empty, "running_runs") == [(200,)]
+    await empty.upgrade("0013")
+    limits = "running_runs, agents, agent_versions, secrets, service_accounts, users"
+    assert await of_plan(empty, limits) == [(200, 1000, 1000, 1000, 1000, 10_000)]
+
+
+async def of_plan(empty: Empty, columns: str) -> list[Any]:
     async with empty.database.tenant(PLATFORM) as connection:
-        found = await plans.find(connection, "default")
-    assert found is not None
-    assert found.plan.running_runs == 200
+        return await sql(connection, f"SELECT {columns} FROM plans WHERE slug = 'default'")
 
 
 async def test_nobody_waits_long_behind_a_revision_that_waits_for_its_table(

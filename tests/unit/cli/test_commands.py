@@ -25,7 +25,7 @@ TENANT = {"id": "02", "slug": "acme", "name": "Acme", "status": "active"}
 USER = {"id": "01", "username": "a@b.example", "role": "operator", "temporary_password": "brief-0123456789"}
 ACCOUNT = {"name": "ci", "role": "user", "client_id": "ci-01", "client_secret": "s3cret", "token_url": "http://x/token"}
 BLOCK = {"subject": "sub-1", "reason": "left", "blocked_by": "ada", "blocked_at": "2026-11-01T10:00:00.000000Z"}
-PLAN = {"slug": "gold", "running_runs": 10, "queued_runs": None, "allowed_models": ["local/*"]}
+PLAN = {"slug": "gold", "running_runs": 10, "queued_runs": None, "users": 7, "allowed_models": ["local/*"]}
 ARTIFACT = {
     "id": "07",
     "name": "a.txt",
@@ -371,10 +371,10 @@ def test_a_download_to_nowhere() -> None:
 def test_a_plan_keeps_the_limits_that_are_not_given() -> None:
     api = ScriptedApi(ok(PLAN), ok(PLAN))
     assert invoke(api, "plans", "set", "gold", "--requests", "5", "--running", "none").exit_code == 0
-    assert json.loads(api.requests[1].content) == {"requests_per_second": 5, "allowed_models": ["local/*"]}
+    assert json.loads(api.requests[1].content) == {"requests_per_second": 5, "users": 7, "allowed_models": ["local/*"]}
     api = ScriptedApi(problem(404, "not_found"), ok(PLAN))
-    assert invoke(api, "plans", "set", "gold", "--model", "a/b", "--model", "c/*", "--json").exit_code == 0
-    assert json.loads(api.requests[1].content) == {"allowed_models": ["a/b", "c/*"]}
+    assert invoke(api, "plans", "set", "gold", "--model", "a/b", "--agents", "3", "--json").exit_code == 0
+    assert json.loads(api.requests[1].content) == {"agents": 3, "allowed_models": ["a/b"]}
     assert invoke(ScriptedApi(ok(PLAN)), "plans", "set", "gold", "--queued", "many").exit_code == 2
 
 
