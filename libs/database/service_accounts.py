@@ -30,6 +30,7 @@ _PAGE = Statement(
     ORDER BY name LIMIT CAST(:limit AS int)
     """
 )
+_NAMES = Statement("SELECT name FROM service_accounts ORDER BY name LIMIT CAST(:limit AS int)")
 _BIND = Statement(
     f"""
     UPDATE service_accounts SET client_id = CAST(:client AS text), manage_key = CAST(:key AS text),
@@ -104,6 +105,11 @@ async def find(connection: AsyncConnection, name: str) -> AccountRow | None:
 async def page(connection: AsyncConnection, after: str | None, limit: int) -> list[AccountRow]:
     """In the order of the names, without those that are being deleted."""
     return [AccountRow._make(row) for row in await _PAGE.run(connection, after=after, limit=limit)]
+
+
+async def names(connection: AsyncConnection, limit: int) -> list[str]:
+    """The first of all, those among them that are being deleted: their clients may be there still."""
+    return [str(row[0]) for row in await _NAMES.run(connection, limit=limit)]
 
 
 async def bind(connection: AsyncConnection, account_id: UUID, client: str, key: str, token: bytes) -> AccountRow | None:

@@ -56,11 +56,11 @@ async def _close(services: Services, erasure: ErasureRow) -> None:
     caller = Caller(erasure.requested_by, frozenset(), erasure.tenant_id, None, 0.0, source=erasure.source)
     while services.secrets_keys is not None:
         async with services.database.tenant(erasure.tenant_id) as connection:
-            accounts = await service_accounts.page(connection, None, AT_ONCE)
+            accounts = await service_accounts.names(connection, AT_ONCE)
         if not accounts:
             break
         for account in accounts:
-            await delete_account(services, caller, account.name)
+            await delete_account(services, caller, account)
     names = str(erasure.tenant_id), erasure.slug or ""
     for name in names:
         await _delete_users(services.keycloak, name, names)
