@@ -88,10 +88,13 @@ _IN_SCOPE = """
     (CAST(:only AS uuid[]) IS NULL OR p.tenant_id = ANY (CAST(:only AS uuid[])))
     AND NOT p.tenant_id = ANY (CAST(:without AS uuid[]))
 """
+# Who has shown a run goes on with it where it stands. Others would read all of its log again: they wait a moment.
 _CLAIM = Statement(
     f"""
     WITH due AS MATERIALIZED (
         SELECT p.tenant_id, p.run_id, p.name {_BEHIND} AND p.next_at <= clock_timestamp() AND {_IN_SCOPE}
+            AND (p.seq = 0 OR p.corrected OR p.run_id = ANY (CAST(:known AS uuid[]))
+                OR p.next_at <= clock_timestamp() - make_interval(secs => CAST(:grace AS float8)))
         ORDER BY p.next_at LIMIT CAST(:most AS int) FOR UPDATE OF p SKIP LOCKED
     )
     UPDATE projections p SET claim = p.claim + 1,
@@ -176,9 +179,22 @@ async def take_up(connection: AsyncConnection, name: str) -> int:
     return len(await _TAKE_UP.run(connection, name=name))
 
 
-async def claim(connection: AsyncConnection, name: str, scope: Scope, *, most: int, lease: float) -> list[Position]:
-    """Take runs of these tenants that are behind, those first that have waited longest; as maintenance."""
-    rows = await _CLAIM.run(connection, name=name, most=most, lease=lease, **scope._asdict())
+async def claim(
+    connection: AsyncConnection,
+    name: str,
+    scope: Scope,
+    *,
+    most: int,
+    lease: float,
+    known: Sequence[UUID] = (),
+    grace: float = 0.0,
+) -> list[Position]:
+    """Take runs of these tenants that are behind, those first that have waited longest; as maintenance.
+
+    Of runs that were shown in part, at once those that the caller knows, after so many seconds of `grace` any.
+    """
+    values = {"most": most, "lease": lease, "known": list(known), "grace": grace, **scope._asdict()}
+    rows = await _CLAIM.run(connection, name=name, **values)
     return [Position._make(row) for row in rows]
 
 

@@ -24,6 +24,7 @@ from services.worker.rounds import come_round
 
 NEW_RUNS = 2000  # at a time
 LAG_SECONDS = 10.0
+LOOKS_OF_GRACE = 2.0  # that a run waits for the worker that showed it last
 COMPARING_SHARE = 20  # times what a comparison of all open runs took passes until the next one
 BEHIND = metrics.Gauge("agent_runtime_projection_behind_runs", "Runs with events not projected yet", ["projection"])
 
@@ -106,10 +107,13 @@ class Exporter:
     async def round(self, receiver: Receiver) -> int:
         """Everything that is due for a project while it takes it; how many runs were looked at."""
         looked = 0
+        grace = LOOKS_OF_GRACE * self._settings.traces_look_seconds
         while receiver.scope is not None and (room := receiver.room):
             lease = self._sending.lease
             async with self._database.maintenance() as connection:
-                claimed = await projections.claim(connection, NAME, receiver.scope, most=room, lease=lease)
+                claimed = await projections.claim(
+                    connection, NAME, receiver.scope, most=room, lease=lease, known=self._sending.known, grace=grace
+                )
                 room -= len(claimed)
                 retries = await refusals.claim(connection, KIND, receiver.scope, most=room, lease=lease) if room else []
             if not claimed and not retries:

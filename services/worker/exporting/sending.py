@@ -68,6 +68,11 @@ class Sending:
         self._folds: OrderedDict[UUID, Fold] = OrderedDict()
         self.lease = settings.traces_timeout_seconds + LEASE_BESIDE_REQUEST
 
+    @property
+    def known(self) -> list[UUID]:
+        """Runs with which it can go on without reading their logs again."""
+        return list(self._folds)
+
     async def send_news(self, receiver: Receiver, position: Position) -> None:
         """Everything of a run that was not sent yet. Raises only when the database is away."""
         try:

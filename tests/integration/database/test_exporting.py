@@ -27,6 +27,8 @@ from tests.fixtures.langfuse import KEYS, StandIn
 from tests.fixtures.stack import TestServers
 from tests.integration.database.rows import ANSWER, GIVEN_UP, MODEL, PRICE, Household, closed, failed, opened, sql
 
+LONG_DUE = "interval '1 minute'"
+
 
 class Killed(BaseException):
     """Nothing handles it."""
@@ -58,7 +60,7 @@ class Exporting:
             await projections.begin(connection, NAME)
             await sql(connection, "UPDATE projection_reads SET next_at = clock_timestamp() WHERE name = $1", NAME)
             await projections.discover(connection, NAME, Scope([self.home.tenant_id], []), most=100, every=0)
-        await self.home.sql("UPDATE projections SET next_at = clock_timestamp() WHERE name = $1", NAME)
+        await self.home.sql(f"UPDATE projections SET next_at = clock_timestamp() - {LONG_DUE} WHERE name = $1", NAME)
         return await self.exporter.round(self.receiver)
 
 
@@ -176,6 +178,27 @@ async def test_who_was_suspended_while_it_had_the_run_sends_nothing(
     assert receiver.seen == []
     await exporting.look()
     assert receiver.complete(str(run))
+
+
+async def test_a_run_is_told_by_the_worker_that_told_it_before_while_it_lives(
+    home: Household, servers: TestServers, receiving: tuple[Exporting, ReceiverOfTraces]
+) -> None:
+    """Another one has to read all of its log again: it waits a moment, and goes on when nobody does."""
+    exporting, receiver = receiving
+    other = Exporting(home, servers, exporting.receiver.project.url or "")
+    run = await answered(home)
+    await exporting.look()
+    await end(home, run)
+    await home.sql("UPDATE projections SET next_at = clock_timestamp() WHERE run_id = $1", run)
+    assert await other.exporter.round(other.receiver) == 0
+    assert await exporting.exporter.round(exporting.receiver) == 1
+    assert receiver.complete(str(run))
+    left = await answered(home)
+    await exporting.look()
+    await end(home, left)
+    assert await other.look() == 1
+    assert receiver.complete(str(left))
+    await other.exporter.close()
 
 
 async def ask_again(home: Household, run: UUID, kind: str, item: str) -> None:
