@@ -9,7 +9,7 @@ looks at more calls than it is told, whosesoever they are: however many there ar
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -75,14 +75,16 @@ _NOTE = Statement(
     """
 )
 _FINISH = Statement("UPDATE re_ratings SET finished_at = clock_timestamp() WHERE id = CAST(:id AS uuid)")
-# Up to which time the next calls go, of any provider; those that were opened at that very time are among them.
+# Along the index: a plan for few rows would read and sort all that there are, however many more it finds.
+_IN_ORDER = Statement("SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)")
+# Up to which time the next calls go, of any provider; those that were opened at that very time are among them. Behind a
+# wall the index is asked for plain values only: where `start` is reckoned by PostgreSQL, all before it is read as well.
 _SLICE = Statement(
     """
     SELECT max(slice.opened_at), count(*) FROM (
         SELECT c.opened_at FROM model_calls c
         WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at < CAST(:until AS timestamptz)
-            AND c.opened_at > COALESCE(CAST(:after AS timestamptz),
-                                       CAST(:since AS timestamptz) - interval '1 microsecond')
+            AND c.opened_at >= CAST(:start AS timestamptz)
         ORDER BY c.opened_at LIMIT CAST(:limit AS int)
     ) AS slice
     """
@@ -90,9 +92,7 @@ _SLICE = Statement(
 _BATCH = """
         FROM model_calls c
         WHERE c.tenant_id = CAST(:tenant AS uuid) AND c.opened_at <= CAST(:to AS timestamptz)
-            AND c.opened_at > COALESCE(CAST(:after AS timestamptz),
-                                       CAST(:since AS timestamptz) - interval '1 microsecond')
-            AND c.provider = CAST(:provider AS text)
+            AND c.opened_at >= CAST(:start AS timestamptz) AND c.provider = CAST(:provider AS text)
             AND (CAST(:model AS text) = '*' OR c.model = CAST(:model AS text)) AND c.state IN ('settled', 'estimated')
         ORDER BY c.opened_at, c.run_id, c.turn, c.attempt
         FOR NO KEY UPDATE
@@ -134,6 +134,9 @@ _CORRECT = Statement(
     SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM mine), (SELECT COALESCE(sum(amount), 0) FROM mine)
     """
 )
+
+
+MOMENT = timedelta(microseconds=1)  # as PostgreSQL counts
 
 
 class ReRatingRow(NamedTuple):
@@ -196,11 +199,13 @@ async def next_tenant(connection: AsyncConnection, work: ReRatingRow) -> UUID | 
 
 async def correct(connection: AsyncConnection, tenant_id: UUID, work: ReRatingRow, limit: int) -> Batch:
     """Look at so many of the next calls of a tenant and correct those that are meant, as that tenant."""
-    after = {"tenant": tenant_id, "since": work.since, "after": _looked_to(work, tenant_id)}
-    to, looked = await _SLICE.one(connection, **after, until=work.until, limit=limit)
+    looked_to = _looked_to(work, tenant_id)
+    start = {"tenant": tenant_id, "start": looked_to + MOMENT if looked_to else work.since}
+    await _IN_ORDER.run(connection)
+    to, looked = await _SLICE.one(connection, **start, until=work.until, limit=limit)
     if not looked:
         return Batch(0, 0, Decimal(0), None, False)
-    batch = {**after, "to": to, "provider": work.provider, "model": work.model}
+    batch = {**start, "to": to, "provider": work.provider, "model": work.model}
     await _LOCK.one(connection, **batch)
     calls, corrected, amount = await _CORRECT.one(connection, **batch, id=work.id)
     return Batch(calls, corrected, amount, to, looked == limit)
