@@ -1,4 +1,4 @@
-"""What every test may ask for: the servers of `tests.fixtures.stack`, the platform of `tests.fixtures.platform`."""
+"""What every test may ask for: the servers of `tests.fixtures.stack`, the platform of `tests.fixtures.where`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.groups", "tests.fixtures.secrecy", "tests.fixtures.stack", "tests.fixtures.platform"]
+pytest_plugins = [
+    "tests.fixtures.groups",
+    "tests.fixtures.secrecy",
+    "tests.fixtures.stack",
+    "tests.fixtures.compose.project",
+    "tests.fixtures.where",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -47,16 +47,20 @@ class ToolService:
     """Counts *requests received*, not distinct keys, and honours no key."""
 
     def __init__(self) -> None:
-        self.received: list[Received] = []
+        self._received: list[Received] = []
         self.plans: dict[str, Plan] = {}
         self.app = Starlette(routes=[Route("/{path:path}", self._take, methods=METHODS)])
+
+    @property
+    def received(self) -> list[Received]:
+        return self._received
 
     async def _take(self, request: Request) -> Response:
         path = request.url.path
         body = await request.body()
         key, authorization = request.headers.get("idempotency-key"), request.headers.get("authorization")
         traced, baggage = request.headers.get("traceparent"), request.headers.get("baggage")
-        self.received.append(Received(path, request.method, key, body, authorization, traced, baggage))
+        self._received.append(Received(path, request.method, key, body, authorization, traced, baggage))
         plan = self.plans.get(path, Plan())
         if plan.delay:
             await asyncio.sleep(plan.delay)

@@ -12,7 +12,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.fixtures.platform import NO_TLS, Platform, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform
+from tests.fixtures.platform import NO_TLS, call, eventually
 from tests.fixtures.records import Record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("platform")]
@@ -26,7 +27,7 @@ AWAY = 4.5  # longer than the heartbeat timeout
 class Traffic:
     """Posts a run every so often, whatever happens, and keeps what was answered in which phase."""
 
-    def __init__(self, platform: Platform, agent: str) -> None:
+    def __init__(self, platform: EmbeddedPlatform, agent: str) -> None:
         self.accepted: list[str] = []
         self.answers: dict[str, Counter[str]] = defaultdict(Counter)
         self.slowest = 0.0
@@ -64,7 +65,7 @@ class Traffic:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
-async def test_servers_are_struck_in_turn_while_runs_go_on(platform: Platform, number: signal.Signals) -> None:
+async def test_servers_are_struck_in_turn_while_runs_go_on(platform: EmbeddedPlatform, number: signal.Signals) -> None:
     """Rules 1, 9, 14, 17: accepted runs complete by themselves; a POST is answered by 202 or a clear 503, and soon."""
     item = f"v-{uuid4().hex[:8]}"
     tools = [platform.tool("look", "read"), platform.tool("order", "write"), {"type": "artifacts"}]
@@ -107,7 +108,7 @@ def check_orders(found: list[Record], received: int) -> None:
     assert len(found) - unknown <= received <= len(found)
 
 
-async def strike(platform: Platform, server: str, number: signal.Signals) -> None:
+async def strike(platform: EmbeddedPlatform, server: str, number: signal.Signals) -> None:
     """Freeze a server for a while, or kill it and wait until its supervisor has it back."""
     before = platform.stack.services()[server]["restarts"]
     platform.stack.signal(server, number)
@@ -124,7 +125,7 @@ async def strike(platform: Platform, server: str, number: signal.Signals) -> Non
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-async def test_nothing_in_flight_is_done_twice_when_temporal_blinks(platform: Platform, how: str) -> None:
+async def test_nothing_in_flight_is_done_twice_when_temporal_blinks(platform: EmbeddedPlatform, how: str) -> None:
     """Rule 9: away for longer than the heartbeat timeout, it gives steps out again; they find the first at work."""
     item = f"b-{uuid4().hex[:8]}"
     tools = [platform.tool("look", "read"), platform.tool("put", "idempotent"), platform.tool("order", "write")]

@@ -12,7 +12,8 @@ import pytest
 from agent_runtime import AsyncClient, Delta, Event
 from agent_runtime.client import settings as client_settings
 
-from tests.fixtures.platform import NO_TLS, Platform, call
+from tests.fixtures.embedded import EmbeddedPlatform
+from tests.fixtures.platform import NO_TLS, call
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("platform")]
 
@@ -62,7 +63,7 @@ class UnreliableTransport(httpx.AsyncBaseTransport):
         await self._wrapped.aclose()
 
 
-async def test_two_hundred_followers_lose_their_connections(platform: Platform) -> None:
+async def test_two_hundred_followers_lose_their_connections(platform: EmbeddedPlatform) -> None:
     """Rule 25: whatever is cut, each durable event arrives once and in order, and deltas belong to their turn."""
     turns: list[dict[str, Any]] = [
         {"content": "I look around a little. ", "delay_ms": 10, "tool_calls": [call("look", item="stream")]},

@@ -17,7 +17,8 @@ from uuid import uuid4
 import pytest
 
 from tests.chaos import crashing_worker
-from tests.fixtures.platform import Platform, WorkerProcess, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform, WorkerProcess
+from tests.fixtures.platform import call, eventually
 from tests.fixtures.records import Record, Records
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("platform")]
@@ -31,7 +32,7 @@ async def holder(records: Records, run_id: str, workers: list[WorkerProcess], tu
 
 
 @contextmanager
-def split_workers(platform: Platform) -> Iterator[list[WorkerProcess]]:
+def split_workers(platform: EmbeddedPlatform) -> Iterator[list[WorkerProcess]]:
     """Two that take steps only, beside one that conducts: a frozen one holds no workflow task for ten seconds."""
     with (
         platform.workers(1, crashing_worker.MODULE, ROLE="conductor"),
@@ -40,7 +41,7 @@ def split_workers(platform: Platform) -> Iterator[list[WorkerProcess]]:
         yield workers
 
 
-async def test_a_frozen_worker_comes_back_too_late(platform: Platform) -> None:
+async def test_a_frozen_worker_comes_back_too_late(platform: EmbeddedPlatform) -> None:
     """Rules 3, 9: the zombie commits nothing; its paid answer is settled in its own row of the ledger."""
     held = {"content": "The answer.", "hold_after_chunks": 1, "hold_times": 1, "usage": {"input_tokens": 70}}
     with split_workers(platform) as workers:
@@ -65,7 +66,7 @@ async def test_a_frozen_worker_comes_back_too_late(platform: Platform) -> None:
     assert len(after.workers) == 2
 
 
-async def test_a_frozen_worker_comes_back_first(platform: Platform) -> None:
+async def test_a_frozen_worker_comes_back_first(platform: EmbeddedPlatform) -> None:
     """Rules 3, 9: its answer stands, the attempt that replaced it commits nothing and is settled all the same."""
     held = {"content": "The answer.", "hold_after_chunks": 1, "hold_times": 2, "usage": {"input_tokens": 70}}
     last = {"content": "The end.", "usage": {"input_tokens": 90}}
@@ -94,7 +95,7 @@ async def test_a_frozen_worker_comes_back_first(platform: Platform) -> None:
     assert platform.tools.count(f"/order/{item}") == 1
 
 
-async def test_a_run_that_kills_every_worker_ends_alone(platform: Platform, tmp_path: Path) -> None:
+async def test_a_run_that_kills_every_worker_ends_alone(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """Rule 11: it ends `failed: worker_lost` in a process of its own; the neighbours of its victims all complete."""
     item = f"poison-{uuid4().hex[:8]}"
     (tmp_path / f"{item}.json").write_text(json.dumps({"how": "SIGKILL", "where": "sending look", "times": 99}))
@@ -128,7 +129,7 @@ def list_of(plans: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def supervised(platform: Platform, workers: list[WorkerProcess], **settings: str) -> AsyncIterator[None]:
+async def supervised(platform: EmbeddedPlatform, workers: list[WorkerProcess], **settings: str) -> AsyncIterator[None]:
     """Start a dead worker again after half a second, as a supervisor would."""
 
     async def tend() -> None:
@@ -145,7 +146,7 @@ async def supervised(platform: Platform, workers: list[WorkerProcess], **setting
         task.cancel()
 
 
-async def test_a_worker_that_is_told_to_stop_hands_its_runs_back(platform: Platform) -> None:
+async def test_a_worker_that_is_told_to_stop_hands_its_runs_back(platform: EmbeddedPlatform) -> None:
     """Rule 15: another worker goes on within a second; a model call is aborted after five; a `write` may finish."""
     tools = [platform.tool("look", "read"), platform.tool("put", "idempotent"), platform.tool("order", "write")]
     async with platform.client() as api, platform.model() as model, platform.records() as records:
@@ -211,7 +212,7 @@ def ended_at(record: Record, kind: str) -> float:
     return float(next(event["at"].timestamp() for event in record.events if event["type"] == kind))
 
 
-async def test_a_lost_worker_is_noticed_at_the_default_timeouts(platform: Platform) -> None:
+async def test_a_lost_worker_is_noticed_at_the_default_timeouts(platform: EmbeddedPlatform) -> None:
     """Rule 9: with nothing set, a worker killed in a model call is noticed and replaced within fifteen seconds."""
     held = {"content": "Done.", "hold_after_chunks": 1, "hold_times": 1}
     defaults = {"WORKER_HEARTBEAT_TIMEOUT_SECONDS": "10", "WORKER_DEAD_AFTER_SECONDS": "8"}

@@ -17,7 +17,8 @@ from agent_runtime import AsyncClient, Run, WaitExpired
 
 from deploy.demo.model_control import ModelControl
 from tests.chaos import crashing_worker
-from tests.fixtures.platform import TENANT, Platform, WorkerProcess, call
+from tests.fixtures.embedded import EmbeddedPlatform, WorkerProcess
+from tests.fixtures.platform import TENANT, call
 from tests.fixtures.records import Record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(330), pytest.mark.xdist_group("platform")]
@@ -68,7 +69,7 @@ class Strike:
 
 
 @contextmanager
-def step_workers(platform: Platform, plans: Path, slice_seconds: str) -> Iterator[list[WorkerProcess]]:
+def step_workers(platform: EmbeddedPlatform, plans: Path, slice_seconds: str) -> Iterator[list[WorkerProcess]]:
     """Workers that take one step at a time, and one that conducts; the dead are replaced by `Refill`."""
     common = {"CRASH_PLANS": str(plans), "WORKER_SLICE_SECONDS": slice_seconds}
     common |= FEW_CONNECTIONS
@@ -82,7 +83,7 @@ def step_workers(platform: Platform, plans: Path, slice_seconds: str) -> Iterato
 
 @asynccontextmanager
 async def refilled(
-    platform: Platform, workers: list[WorkerProcess], plans: Path, slice_seconds: str
+    platform: EmbeddedPlatform, workers: list[WorkerProcess], plans: Path, slice_seconds: str
 ) -> AsyncIterator[None]:
     """Replace workers that died, and add one for each that is stopped, as long as this lasts."""
 
@@ -102,7 +103,7 @@ async def refilled(
         task.cancel()
 
 
-async def begin(platform: Platform, api: AsyncClient, model: ModelControl, strike: Strike, plans: Path) -> None:
+async def begin(platform: EmbeddedPlatform, api: AsyncClient, model: ModelControl, strike: Strike, plans: Path) -> None:
     turns: list[dict[str, Any]] = [
         {"content": "I look.", "delay_ms": 5, "tool_calls": [call("look", item=strike.name)]},
         {"content": "I put.", "tool_calls": [call("put", item=strike.name)]},
@@ -141,7 +142,7 @@ async def thaw(plans: Path) -> int:
 
 @pytest.mark.parametrize(("how", "slice_seconds"), [("SIGKILL", "2"), ("SIGSTOP", "0")])
 async def test_a_worker_is_struck_at_every_point(
-    platform: Platform, tmp_path: Path, how: str, slice_seconds: str
+    platform: EmbeddedPlatform, tmp_path: Path, how: str, slice_seconds: str
 ) -> None:
     """Rules 1, 3, 4, 9, 10: every run completes; effects are recorded once; a `write` is received at most once."""
     strikes = [Strike(how, where) for where in POINTS]
@@ -164,7 +165,7 @@ async def test_a_worker_is_struck_at_every_point(
             await check(platform, model, strike)
 
 
-async def test_the_answer_of_a_commit_is_lost(platform: Platform, tmp_path: Path) -> None:
+async def test_the_answer_of_a_commit_is_lost(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """Rule 1: a connection lost during COMMIT means to read what is there, not that somebody else was faster."""
     strikes = [Strike("LOST_ANSWER", f"before {commit}") for commit in COMMITS]
     common = {"CRASH_PLANS": str(tmp_path), "WORKER_SLICE_SECONDS": "2"}
@@ -186,7 +187,7 @@ async def finish(api: AsyncClient, strike: Strike, seconds: float = 200) -> None
         raise AssertionError(f"{strike} has not ended. {said.text}") from None
 
 
-async def missed(platform: Platform, strikes: list[Strike], plans: Path) -> str:
+async def missed(platform: EmbeddedPlatform, strikes: list[Strike], plans: Path) -> str:
     """Runs whose point no worker came by."""
     names = {mark.name.partition(".struck")[0] for mark in struck(plans)}
     missing = [strike for strike in strikes if strike.tenant == TENANT and strike.name not in names]
@@ -194,7 +195,7 @@ async def missed(platform: Platform, strikes: list[Strike], plans: Path) -> str:
         return "\n".join([f"{strike}\n{await records.run(strike.run.id)}" for strike in missing if strike.run])
 
 
-async def check(platform: Platform, model: ModelControl, strike: Strike) -> None:
+async def check(platform: EmbeddedPlatform, model: ModelControl, strike: Strike) -> None:
     assert strike.run is not None
     async with platform.records(strike.tenant) as records:
         record = await records.run(strike.run.id)
@@ -209,7 +210,7 @@ async def check(platform: Platform, model: ModelControl, strike: Strike) -> None
         assert 1 <= asked <= len(record.of("model.started", turn=turn)) <= 2, f"{strike}: turn {turn} asked {asked}"
 
 
-def check_tools(platform: Platform, strike: Strike, record: Record) -> None:
+def check_tools(platform: EmbeddedPlatform, strike: Strike, record: Record) -> None:
     orders, puts = platform.tools.count(f"/order/{strike.name}"), platform.tools.keys(f"/put/{strike.name}")
     assert len(puts) == 1, f"{strike}: {puts}"
     assert sum(puts.values()) in (1, 2), f"{strike}: {puts}"

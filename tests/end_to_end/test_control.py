@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from agent_runtime import AsyncClient
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus
 
-from libs.clients.temporal import CONVERTER
 from libs.domain.ids import workflow_id
 from tests.fixtures.platform import TENANT, Platform, call
 
@@ -35,14 +35,9 @@ async def test_cancel_ends_a_model_call(platform: Platform, redis: str, seconds:
             )
             run = await api.runs.start(agent, "hello")
             await model.requests(agent, state="held", wait=10)
-            if redis == "stopped":
-                platform.stack.stop_service("valkey", 0)
-            try:
+            with platform.without("redis") if redis == "stopped" else nullcontext():
                 await api.runs.cancel(run.id, reason="enough")
                 took = await ended(api, run.id, seconds)
-            finally:
-                if redis == "stopped":
-                    platform.stack.start_service("valkey")
             [request] = await model.requests(agent, state="aborted", wait=5)
             record = await records.run(run.id)
     assert took < seconds
@@ -122,8 +117,7 @@ async def test_a_paused_run_can_be_cancelled(platform: Platform) -> None:
 
 
 async def pending_activities(platform: Platform, run_id: str) -> int:
-    environment = platform.stack.environment()
-    client = await Client.connect(environment["TEMPORAL_ADDRESS"], data_converter=CONVERTER)
+    client = await platform.temporal()
     handle = client.get_workflow_handle(workflow_id(UUID(platform.tenants[TENANT]), UUID(run_id)))
     described = await handle.describe()
     assert described.status is WorkflowExecutionStatus.RUNNING
@@ -132,11 +126,12 @@ async def pending_activities(platform: Platform, run_id: str) -> int:
 
 async def test_a_queued_run_is_cancelled_without_any_worker(platform: Platform) -> None:
     """Rule 16: a run that was never started is ended by the API itself, at once."""
-    async with platform.client() as api, platform.model() as model, platform.records() as records:
-        agent = await platform.agent(api, model, [{"content": "Never."}])
-        run = await api.runs.start(agent, "hello")
-        cancelled = await api.runs.cancel(run.id)
-        record = await records.run(run.id)
+    with platform.workers(0):
+        async with platform.client() as api, platform.model() as model, platform.records() as records:
+            agent = await platform.agent(api, model, [{"content": "Never."}])
+            run = await api.runs.start(agent, "hello")
+            cancelled = await api.runs.cancel(run.id)
+            record = await records.run(run.id)
     assert cancelled.status == "cancelled"
     record.check("cancelled")
     assert record.types == ["run.queued", "run.cancelling", "run.cancelled"]

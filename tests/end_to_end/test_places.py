@@ -21,7 +21,8 @@ async def test_runs_get_their_turn_when_others_end(platform: Platform) -> None:
         await home.admin.plans.put(plan, running_runs=2)
         await home.admin.tenants.update(home.slug, plan=plan)
         agent = await platform.agent(home.api, home.model, [{"content": "Done.", "first_delay_ms": 150}] * 8)
-        runs = [(await home.api.runs.start(agent, "x", priority=3 if n < 6 else 1)).id for n in range(8)]
+        with platform.workers(0):
+            runs = [(await home.api.runs.start(agent, "x", priority=3 if n < 6 else 1)).id for n in range(8)]
         with platform.workers(2):
             began = time.monotonic()
             most = 0
@@ -67,10 +68,11 @@ async def test_a_flood_of_one_tenant_starves_no_other(platform: Platform) -> Non
     async with house(platform) as loud, house(platform) as quiet:
         noise = await platform.agent(loud.api, loud.model, [{"content": "Noise.", "first_delay_ms": 60}] * 40)
         word = await platform.agent(quiet.api, quiet.model, [{"content": "Word.", "first_delay_ms": 60}] * 3)
-        flood = [(await loud.api.runs.start(noise, "x")).id for _ in range(40)]
-        await asyncio.sleep(1.0)  # all of it is in Temporal's queue
-        runs = [(await quiet.api.runs.start(word, "x")).id for _ in range(3)]
-        await asyncio.sleep(0.5)
+        with platform.workers(0):
+            flood = [(await loud.api.runs.start(noise, "x")).id for _ in range(40)]
+            await asyncio.sleep(1.0)  # all of it is in Temporal's queue
+            runs = [(await quiet.api.runs.start(word, "x")).id for _ in range(3)]
+            await asyncio.sleep(0.5)
         with platform.workers(1, WORKER_MAX_CONCURRENT_STEPS="2"):
             for run in runs:
                 await quiet.completed(run)
@@ -105,13 +107,15 @@ async def test_a_turn_that_nobody_gave_is_given_by_the_next_worker(platform: Pla
         await home.admin.plans.put(plan, running_runs=1)
         await home.admin.tenants.update(home.slug, plan=plan)
         agent = await platform.agent(home.api, home.model, [{"content": "Done."}] * 2)
-        holder, waiting = [(await home.api.runs.start(agent, "x")).id for _ in range(2)]
-        assert (await home.api.runs.cancel(holder)).status == "cancelled"  # by the API, which admits nobody
-        assert (await home.api.runs.get(waiting)).waiting_for == "quota"
-        paused = [(await home.api.runs.start(agent, "x")).id for _ in range(2)]  # parked by the API, without a workflow
-        for run in paused:
-            assert (await home.api.runs.pause(run)).status == "paused"
-        await home.api.runs.resume(paused[0])
+        with platform.workers(0):
+            holder, waiting = [(await home.api.runs.start(agent, "x")).id for _ in range(2)]
+            assert (await home.api.runs.cancel(holder)).status == "cancelled"  # by the API, which admits nobody
+            assert (await home.api.runs.get(waiting)).waiting_for == "quota"
+            # Parked by the API, without a workflow.
+            paused = [(await home.api.runs.start(agent, "x")).id for _ in range(2)]
+            for run in paused:
+                assert (await home.api.runs.pause(run)).status == "paused"
+            await home.api.runs.resume(paused[0])
         with platform.workers(1):
             await home.completed(waiting)
             record = await home.completed(paused[0])

@@ -8,9 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
 
-from libs.clients.temporal import CONVERTER
 from tests.fakes import Plan
 from tests.fixtures.platform import MODEL_KEY, Platform, call
 
@@ -51,18 +49,18 @@ async def test_no_content_and_no_key_leaves_its_place(platform: Platform) -> Non
             requests = await model.requests()
     assert all(request["api_key"] for request in requests)
     hidden = [marker, MODEL_KEY, platform.token()[:60], *secrets_of(platform)]
-    logs = [*(platform.directory / "logs").iterdir(), *(platform.directory / "state" / "logs").iterdir()]
-    assert any(b'"ready"' in log.read_bytes() for log in logs)
-    for path in (*logs, *(platform.directory / "state" / "temporal").glob("temporal.db*")):
-        check_hides(path.name, path.read_bytes(), hidden)
+    logs = list(platform.logs())
+    assert any(b'"ready"' in content for _, content in logs)
+    for name, content in (*logs, *platform.temporal_files()):
+        check_hides(name, content, hidden)
     assert await check_histories(platform, tenant, hidden) == len(scripts)
 
 
 def secrets_of(platform: Platform) -> list[str]:
     """The passwords and keys of the servers."""
-    environment = platform.stack.environment()
+    environment = platform.environment()
     named = [value for name, value in environment.items() if "PASSWORD" in name or "SECRET_" in name]
-    return [*named, Path(environment["SECRETS_KEYS_FILE"]).read_text()]
+    return [*named, environment.get("SECRETS_KEYS") or Path(environment["SECRETS_KEYS_FILE"]).read_text()]
 
 
 def check_hides(name: str, content: bytes, hidden: list[str]) -> None:
@@ -73,8 +71,7 @@ def check_hides(name: str, content: bytes, hidden: list[str]) -> None:
 
 async def check_histories(platform: Platform, tenant: str, hidden: list[str]) -> int:
     """How many histories of the tenant were looked at."""
-    environment = platform.stack.environment()
-    client = await Client.connect(environment["TEMPORAL_ADDRESS"], data_converter=CONVERTER)
+    client = await platform.temporal()
     count = 0
     async for execution in client.list_workflows(f"TenantId = '{platform.tenants[tenant]}'"):
         history = await client.get_workflow_handle(execution.id).fetch_history()

@@ -29,7 +29,11 @@ SERVERS = ("postgres", "valkey", "object-store", "temporal")
 # What a user waits on an idle machine is a figure of `up`; here other tests run beside.
 BUSY_START_SECONDS, BUSY_STOP_SECONDS, IDLE_MEMORY_MB = 40, 15, 700
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("embedded-stack")]
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("embedded-stack"),
+    pytest.mark.embedded("up, status, down and the processes of the embedded stack itself"),
+]
 
 
 def agent_runtime(*arguments: str, code: int = 0) -> str:

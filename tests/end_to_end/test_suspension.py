@@ -94,8 +94,9 @@ async def test_runs_park_wherever_they_are_and_go_on_there(platform: Platform) -
 async def test_a_run_that_did_not_start_does_not_start_while_suspended(platform: Platform) -> None:
     async with house(platform) as home:
         agent = await platform.agent(home.api, home.model, [{"content": "Done."}])
-        run = (await home.api.runs.start(agent, "x")).id
-        await home.set("suspended")
+        with platform.workers(0):
+            run = (await home.api.runs.start(agent, "x")).id
+            await home.set("suspended")
         with platform.workers(1):
             await home.parked(run)
             assert await home.model.requests(agent) == []

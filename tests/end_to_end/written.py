@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import boto3
 import redis.asyncio as redis
 from botocore.config import Config
-from temporalio.client import Client
 
-from libs.clients.temporal import CONVERTER
 from tests.fixtures.platform import Platform
 
-# Nothing of the platform's tenants is written there: keys and passwords of the servers themselves.
-OWN = {"secrets", "run"}
 READS: dict[str, Callable[[bytes], tuple[Any, ...]]] = {
     "stream": lambda key: ("XRANGE", key, "-", "+"),
     "string": lambda key: ("GET", key),
@@ -36,15 +31,8 @@ async def everything(platform: Platform, tenant: str) -> AsyncIterator[tuple[str
         yield found
     async for found in histories(platform, tenant):
         yield found
-    for path in files(platform):
-        yield str(path.relative_to(platform.directory)), path.read_bytes()
-
-
-def files(platform: Platform) -> list[Path]:
-    """The data directories as they are on the disk: write-ahead logs, append-only files, deleted rows."""
-    state = platform.directory / "state"
-    below = [path for path in state.rglob("*") if path.relative_to(state).parts[0] not in OWN]
-    return [path for path in [*below, *(platform.directory / "logs").iterdir()] if path.is_file()]
+    for found in platform.files():
+        yield found
 
 
 async def rows(platform: Platform, tenant: str) -> AsyncIterator[tuple[str, bytes]]:
@@ -60,7 +48,7 @@ async def rows(platform: Platform, tenant: str) -> AsyncIterator[tuple[str, byte
 
 
 async def live(platform: Platform) -> AsyncIterator[tuple[str, bytes]]:
-    environment = platform.stack.environment()
+    environment = platform.environment()
     client = redis.from_url(environment["REDIS_URL"], password=environment["REDIS_PASSWORD"])
     async with client:
         async for key in client.scan_iter():
@@ -71,7 +59,7 @@ async def live(platform: Platform) -> AsyncIterator[tuple[str, bytes]]:
 
 
 def objects(platform: Platform) -> list[tuple[str, bytes]]:
-    environment = platform.stack.environment()
+    environment = platform.environment()
     store = boto3.client(
         "s3",
         endpoint_url=environment["S3_ENDPOINT_URL"],
@@ -87,8 +75,7 @@ def objects(platform: Platform) -> list[tuple[str, bytes]]:
 
 
 async def histories(platform: Platform, tenant: str) -> AsyncIterator[tuple[str, bytes]]:
-    environment = platform.stack.environment()
-    client = await Client.connect(environment["TEMPORAL_ADDRESS"], data_converter=CONVERTER)
+    client = await platform.temporal()
     async for execution in client.list_workflows(f"TenantId = '{platform.tenants[tenant]}'"):
         history = await client.get_workflow_handle(execution.id).fetch_history()
         # As JSON, payloads would be in base64.

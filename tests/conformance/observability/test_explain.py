@@ -14,7 +14,8 @@ from agent_runtime import AsyncClient, Explanation
 from typer.testing import CliRunner
 
 from services.cli.main import app
-from tests.fixtures.platform import FAST, Platform, call, eventually
+from tests.fixtures.embedded import FAST, EmbeddedPlatform
+from tests.fixtures.platform import call, eventually
 
 pytestmark = [pytest.mark.timeout(120)]
 DEAD_AFTER = float(FAST["WORKER_DEAD_AFTER_SECONDS"])
@@ -40,7 +41,7 @@ async def until(api: AsyncClient, run: str, code: str, seconds: float = 20) -> E
     return await eventually(look, seconds)
 
 
-async def test_a_run_is_explained_from_its_start_to_its_end(platform: Platform) -> None:
+async def test_a_run_is_explained_from_its_start_to_its_end(platform: EmbeddedPlatform) -> None:
     """No worker; a model that answers slowly; its worker killed; a pause; the end, with what was retried and why."""
     async with platform.client() as api, platform.model() as model:
         agent = await platform.agent(api, model, [{"content": "Yes.", "hold_after_chunks": 1}])
@@ -75,7 +76,7 @@ async def test_a_run_is_explained_from_its_start_to_its_end(platform: Platform) 
     assert ended.seconds["lost"] > 0
 
 
-async def test_a_providers_limit_is_told_with_its_end(platform: Platform) -> None:
+async def test_a_providers_limit_is_told_with_its_end(platform: EmbeddedPlatform) -> None:
     fault = {"kind": "status", "times": 1, "status": 429, "retry_after": 3}
     async with platform.client() as api, platform.model() as model:
         agent = await platform.agent(api, model, [{"content": "Yes.", "fault": fault}])
@@ -90,7 +91,7 @@ async def test_a_providers_limit_is_told_with_its_end(platform: Platform) -> Non
         assert (await api.runs.explain(run)).retries["reasons"] == [{"kind": "model", "code": "http_429", "count": 1}]
 
 
-async def test_tools_in_flight_are_named(platform: Platform) -> None:
+async def test_tools_in_flight_are_named(platform: EmbeddedPlatform) -> None:
     item = f"t-{uuid4().hex[:8]}"
     platform.tools.slow(f"/order/{item}", 3.0)
     turns: list[dict[str, Any]] = [{"content": "", "tool_calls": [call("order", item=item)]}, {"content": "Done."}]
@@ -107,7 +108,7 @@ async def test_tools_in_flight_are_named(platform: Platform) -> None:
     assert ended.seconds["tools"] >= 2.9
 
 
-async def test_temporal_may_be_away(platform: Platform) -> None:
+async def test_temporal_may_be_away(platform: EmbeddedPlatform) -> None:
     async with platform.client() as api, platform.model() as model:
         agent = await platform.agent(api, model, [{"content": "Yes."}])
         with platform.workers(1):
@@ -126,7 +127,7 @@ async def test_temporal_may_be_away(platform: Platform) -> None:
             assert (await api.runs.wait(run, timeout=60)).succeeded
 
 
-async def test_the_command_says_the_same(platform: Platform, tmp_path: Any) -> None:
+async def test_the_command_says_the_same(platform: EmbeddedPlatform, tmp_path: Any) -> None:
     token = tmp_path / "token"
     token.write_text(platform.token())
     base = ["--api-url", platform.api_url, "--token-file", str(token), "runs"]
@@ -149,7 +150,7 @@ async def test_the_command_says_the_same(platform: Platform, tmp_path: Any) -> N
     assert (score["name"], score["value"], score["comment"]) == ("accuracy", 0.5, "by hand")
 
 
-async def test_a_long_log_is_answered_quickly(platform: Platform) -> None:
+async def test_a_long_log_is_answered_quickly(platform: EmbeddedPlatform) -> None:
     """Ten thousand events, each answer with content, which is not read."""
     async with platform.client() as api, platform.model() as model, platform.records() as records:
         agent = await platform.agent(api, model, [{"content": "Yes."}])

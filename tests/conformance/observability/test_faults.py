@@ -20,7 +20,8 @@ from tests.chaos.test_servers import strike
 from tests.conformance.observability.comparing import Happened, check_counted, check_whole
 from tests.conformance.observability.receiver import Fault, ReceiverOfTraces, Seen
 from tests.conformance.observability.test_traces import FAST, api_of, langfuse
-from tests.fixtures.platform import Platform, WorkerProcess, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform, WorkerProcess
+from tests.fixtures.platform import call, eventually
 
 pytestmark = [pytest.mark.timeout(400)]
 RUNS = 200
@@ -28,7 +29,7 @@ PHASE_RUNS = 16
 SETTLE_SECONDS = 90.0
 
 
-def scripts(platform: Platform, item: str) -> dict[str, dict[str, Any]]:
+def scripts(platform: EmbeddedPlatform, item: str) -> dict[str, dict[str, Any]]:
     """Agents of different fates, by name: turns, and the rest of the spec."""
     tools = [platform.tool("look", "read"), platform.tool("order", "write")]
     look, order = call("look", item=item), call("order", item=item)
@@ -84,13 +85,13 @@ class Load:
         return answer.raise_for_status().json()["finished_at"] is not None
 
 
-async def add_agents(platform: Platform, api: AsyncClient, model: ModelControl) -> dict[str, str]:
+async def add_agents(platform: EmbeddedPlatform, api: AsyncClient, model: ModelControl) -> dict[str, str]:
     item = f"f-{uuid4().hex[:8]}"
     return {name: await platform.agent(api, model, **spec) for name, spec in scripts(platform, item).items()}
 
 
 @asynccontextmanager
-async def kept_alive(platform: Platform, url: str) -> AsyncIterator[list[WorkerProcess]]:
+async def kept_alive(platform: EmbeddedPlatform, url: str) -> AsyncIterator[list[WorkerProcess]]:
     workers = [platform.start_worker(f"t{number}", **langfuse(url)) for number in (1, 2)]
     try:
         yield workers
@@ -99,7 +100,9 @@ async def kept_alive(platform: Platform, url: str) -> AsyncIterator[list[WorkerP
             worker.end(5)
 
 
-async def test_nothing_is_lost_and_nothing_doubled(platform: Platform, receiving: tuple[ReceiverOfTraces, str]) -> None:
+async def test_nothing_is_lost_and_nothing_doubled(
+    platform: EmbeddedPlatform, receiving: tuple[ReceiverOfTraces, str]
+) -> None:
     receiver, url = receiving
     async with platform.client() as api, platform.model() as model, api_of(platform) as http:
         agents = await add_agents(platform, api, model)
@@ -157,7 +160,7 @@ def faults(receiver: ReceiverOfTraces) -> Any:
 
 
 async def killed_in_the_middle(
-    platform: Platform, receiver: ReceiverOfTraces, load: Load, workers: list[WorkerProcess], url: str
+    platform: EmbeddedPlatform, receiver: ReceiverOfTraces, load: Load, workers: list[WorkerProcess], url: str
 ) -> None:
     """Each worker dies once between sending and noting it: the receiver takes what came and answers late."""
     held: list[list[Seen]] = []
@@ -215,7 +218,7 @@ def assert_fates(receiver: ReceiverOfTraces, load: Load, agents: dict[str, str])
 
 
 async def test_other_receivers_get_each_span_once(
-    platform: Platform, receiving: tuple[ReceiverOfTraces, str], tmp_path: Any
+    platform: EmbeddedPlatform, receiving: tuple[ReceiverOfTraces, str], tmp_path: Any
 ) -> None:
     """Whatever the receiver does, as long as nobody dies: what it did not take comes once it does."""
     receiver, url = receiving

@@ -21,7 +21,8 @@ from agent_runtime import AsyncClient, Run, UsageSums
 
 from deploy.demo.model_control import ModelControl
 from tests.chaos import crashing_worker
-from tests.fixtures.platform import PROVIDER, Platform, WorkerProcess, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform, WorkerProcess
+from tests.fixtures.platform import PROVIDER, call, eventually
 from tests.fixtures.records import Record, Records
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.xdist_group("platform")]
@@ -69,14 +70,14 @@ CASES = {
 
 
 @pytest.fixture
-async def tenant(platform: Platform) -> str:
+async def tenant(platform: EmbeddedPlatform) -> str:
     slug = f"ledger-{uuid4().hex[:8]}"
     await asyncio.to_thread(platform.make_tenant, slug)
     return slug
 
 
 @pytest.fixture
-def providers(platform: Platform, tmp_path: Path) -> str:
+def providers(platform: EmbeddedPlatform, tmp_path: Path) -> str:
     """The scripted provider under three names: with a price, without one, and as a local one."""
     common = {"base_url": f"{platform.model_url}/v1", "api_key_env": "SCRIPTED_KEY"}
     priced = {"models": {"*": {"input_price": "1", "output_price": "2"}}}
@@ -86,7 +87,7 @@ def providers(platform: Platform, tmp_path: Path) -> str:
     return str(path)
 
 
-async def start(platform: Platform, api: AsyncClient, model: ModelControl, case: Case, number: int) -> None:
+async def start(platform: EmbeddedPlatform, api: AsyncClient, model: ModelControl, case: Case, number: int) -> None:
     await model.add(case.slug, case.turns(number))
     tools = [platform.tool("look", "read")]
     await api.agents.create(case.slug, {"model": f"{case.provider}/{case.slug}", "tools": tools})
@@ -130,7 +131,7 @@ def tokens_of(part: Any) -> tuple[int, ...]:
     return tuple(getattr(part, name) for name in TOKENS)
 
 
-async def enter(platform: Platform, slugs: list[str], *prices: Decimal, at: datetime | None = None) -> None:
+async def enter(platform: EmbeddedPlatform, slugs: list[str], *prices: Decimal, at: datetime | None = None) -> None:
     async with platform.client(role="admin") as admin:
         for slug in slugs:
             await admin.prices.set(
@@ -156,7 +157,7 @@ async def holder(records: Records, run_id: str, workers: list[WorkerProcess]) ->
 
 
 async def test_each_call_is_one_row_and_what_was_told_is_there_to_the_token(
-    platform: Platform, tenant: str, providers: str
+    platform: EmbeddedPlatform, tenant: str, providers: str
 ) -> None:
     cases = {name: Case(case.fault, case.estimated, case.held, case.provider) for name, case in CASES.items()}
     await enter(platform, [case.slug for case in cases.values() if case.provider == PROVIDER], IN, CACHED, OUT)
@@ -205,7 +206,7 @@ async def compare(api: AsyncClient, model: ModelControl, case: Case, ended: Run,
         assert tokens_of(sums.estimated) == (0, 0, 0, 0), name
 
 
-async def price_again(platform: Platform, api: AsyncClient, model: ModelControl, case: Case) -> None:
+async def price_again(platform: EmbeddedPlatform, api: AsyncClient, model: ModelControl, case: Case) -> None:
     """A price corrected for the past: rows stay, the sums are as if it had been known, and once is enough."""
     before = await of_agent(api, case.slug)
     new = (Decimal("0.3"), Decimal("0.003"), Decimal("2.2"))
@@ -235,7 +236,7 @@ async def erase(api: AsyncClient, case: Case) -> None:
 
 
 @asynccontextmanager
-async def storm(platform: Platform, kills: list[str], seed: int) -> AsyncIterator[None]:
+async def storm(platform: EmbeddedPlatform, kills: list[str], seed: int) -> AsyncIterator[None]:
     """Workers of which one is killed every now and then, without a word, and replaced."""
     chance = random.Random(seed)
     workers = [platform.start_worker(f"storm{number}") for number in range(3)]
@@ -260,7 +261,7 @@ async def storm(platform: Platform, kills: list[str], seed: int) -> AsyncIterato
             worker.end(3)
 
 
-async def test_under_a_storm_of_kills_nothing_is_counted_twice_or_lost(platform: Platform, tenant: str) -> None:
+async def test_under_a_storm_of_kills_nothing_is_counted_twice_or_lost(platform: EmbeddedPlatform, tenant: str) -> None:
     cases = [
         Case({"kind": "status", "status": 503, "times": 1} if number % 4 == 0 else None) for number in range(STORM)
     ]

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from deploy.demo import serving
+from tests.fixtures.embedded import EmbeddedPlatform
 from tests.fixtures.langfuse import KEYS, Fault, StandIn
-from tests.fixtures.platform import NO_TLS, Platform
+from tests.fixtures.platform import NO_TLS
 
 pytestmark = [pytest.mark.timeout(120)]
 MODEL = "scripted/x"
@@ -28,7 +29,7 @@ def langfuse() -> Iterator[tuple[StandIn, str]]:
 
 
 @pytest.fixture(scope="module")
-def api(platform: Platform, langfuse: tuple[StandIn, str]) -> Iterator[httpx.Client]:
+def api(platform: EmbeddedPlatform, langfuse: tuple[StandIn, str]) -> Iterator[httpx.Client]:
     """An API process that knows LangFuse, as an operator."""
     name = f"api-prompts-{uuid4().hex[:6]}"
     url = platform.stack.add_api(name, environment={"LANGFUSE_HOST": langfuse[1], **KEYS})
@@ -121,7 +122,7 @@ def test_a_reference_names_one_text(api: httpx.Client, wrong: dict[str, Any]) ->
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-def test_without_langfuse_a_prompt_is_refused(platform: Platform) -> None:
+def test_without_langfuse_a_prompt_is_refused(platform: EmbeddedPlatform) -> None:
     headers = {"Authorization": f"Bearer {platform.token()}"}
     url = f"{platform.api_url}/v1/agents"
     answer = httpx.post(url, json={"slug": slug(), "spec": spec("p")}, headers=headers, verify=NO_TLS, trust_env=False)
@@ -129,7 +130,9 @@ def test_without_langfuse_a_prompt_is_refused(platform: Platform) -> None:
     assert "not connected to LangFuse" in answer.json()["errors"][0]["detail"]
 
 
-async def test_runs_go_on_while_langfuse_is_down(platform: Platform, api: httpx.Client, standing: StandIn) -> None:
+async def test_runs_go_on_while_langfuse_is_down(
+    platform: EmbeddedPlatform, api: httpx.Client, standing: StandIn
+) -> None:
     """The worker never asks LangFuse for a prompt: what was pinned is what the model is told."""
     name = f"p-{uuid4().hex[:6]}"
     standing.add(name, "Answer in one word.", "production")

@@ -11,8 +11,9 @@ import pytest
 from agent_runtime import AsyncClient
 
 from deploy.demo import serving
+from tests.fixtures.embedded import EmbeddedPlatform
 from tests.fixtures.langfuse import KEYS, Fault, StandIn
-from tests.fixtures.platform import Platform, eventually
+from tests.fixtures.platform import eventually
 
 pytestmark = [pytest.mark.timeout(120)]
 FAST = {"TRACES_LOOK_SECONDS": "0.2", "TRACES_PAUSE_SECONDS": "0.5", "TRACES_TIMEOUT_SECONDS": "1"}
@@ -25,7 +26,7 @@ def langfuse(request: pytest.FixtureRequest) -> Iterator[tuple[StandIn, dict[str
         yield standing, {"LANGFUSE_HOST": url, **KEYS, **FAST}
 
 
-async def ended_run(platform: Platform, api: AsyncClient, model: Any) -> str:
+async def ended_run(platform: EmbeddedPlatform, api: AsyncClient, model: Any) -> str:
     agent = await platform.agent(api, model, [{"content": "Yes."}])
     run = await api.runs.run(agent, "Well?", timeout=30)
     assert run.succeeded
@@ -41,7 +42,7 @@ def shown(standing: StandIn) -> dict[str, dict[str, Any]]:
 
 
 async def test_every_score_arrives_as_it_was_given(
-    platform: Platform, langfuse: tuple[StandIn, dict[str, str]]
+    platform: EmbeddedPlatform, langfuse: tuple[StandIn, dict[str, str]]
 ) -> None:
     standing, environment = langfuse
     async with platform.client() as api, platform.model() as model:
@@ -64,7 +65,7 @@ async def test_every_score_arrives_as_it_was_given(
 
 
 async def test_nothing_is_lost_or_doubled_under_faults(
-    platform: Platform, langfuse: tuple[StandIn, dict[str, str]]
+    platform: EmbeddedPlatform, langfuse: tuple[StandIn, dict[str, str]]
 ) -> None:
     """Away, hanging, busy, taken and denied, and the worker that sends killed over it."""
     standing, environment = langfuse
@@ -91,7 +92,7 @@ async def test_nothing_is_lost_or_doubled_under_faults(
 
 
 async def test_a_refused_score_is_kept_and_sent_again_on_demand(
-    platform: Platform, langfuse: tuple[StandIn, dict[str, str]]
+    platform: EmbeddedPlatform, langfuse: tuple[StandIn, dict[str, str]]
 ) -> None:
     standing, environment = langfuse
     standing.rejected = {"bad"}

@@ -17,13 +17,14 @@ import yaml
 from tests.conformance.observability.comparing import span_id
 from tests.conformance.observability.receiver import Fault, ReceiverOfTraces, Seen
 from tests.conformance.observability.test_traces import complete, langfuse
-from tests.fixtures.platform import Platform, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform
+from tests.fixtures.platform import call, eventually
 
 pytestmark = [pytest.mark.timeout(150)]
 SECRET = "the patient's name is Ada"
 
 
-async def a_run(platform: Platform, tenant: str, *, text: str = SECRET) -> str:
+async def a_run(platform: EmbeddedPlatform, tenant: str, *, text: str = SECRET) -> str:
     """A run in which the text is everywhere: instructions, input, answers, arguments."""
     item = f"patient-{uuid4().hex[:8]}"
     async with platform.client(tenant) as api, platform.model() as model:
@@ -44,7 +45,7 @@ def last(receiver: ReceiverOfTraces, run: str) -> dict[str, Seen]:
 
 
 async def test_each_tenant_has_its_project_and_its_redaction(
-    platform: Platform, receiving: tuple[ReceiverOfTraces, str], tmp_path: Path
+    platform: EmbeddedPlatform, receiving: tuple[ReceiverOfTraces, str], tmp_path: Path
 ) -> None:
     receiver, url = receiving
     slugs = [f"{name}-{uuid4().hex[:6]}" for name in ("plain", "own", "hashed", "silent", "nowhere")]
@@ -87,7 +88,7 @@ async def test_each_tenant_has_its_project_and_its_redaction(
 
 
 async def test_large_values_are_cut_with_a_mark_and_requests_stay_small(
-    platform: Platform, receiving: tuple[ReceiverOfTraces, str]
+    platform: EmbeddedPlatform, receiving: tuple[ReceiverOfTraces, str]
 ) -> None:
     """The text is an object in the store; of it, only the beginning is shown."""
     receiver, url = receiving
@@ -110,7 +111,7 @@ async def test_large_values_are_cut_with_a_mark_and_requests_stay_small(
 
 
 async def test_what_was_refused_is_listed_and_sent_again_by_command(
-    platform: Platform, receiving: tuple[ReceiverOfTraces, str]
+    platform: EmbeddedPlatform, receiving: tuple[ReceiverOfTraces, str]
 ) -> None:
     receiver, url = receiving
     tenant = f"refused-{uuid4().hex[:6]}"
@@ -146,7 +147,7 @@ async def test_what_was_refused_is_listed_and_sent_again_by_command(
     assert len(last(receiver, run)) == 5
 
 
-async def _all_refused(platform: Platform, tenant: str, run: str) -> bool | None:
+async def _all_refused(platform: EmbeddedPlatform, tenant: str, run: str) -> bool | None:
     async with platform.records(tenant) as records:
         rows = await records.rows("SELECT finished FROM projections WHERE run_id = $1", UUID(run))
     return bool(rows and rows[0]["finished"]) or None

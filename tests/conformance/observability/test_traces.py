@@ -11,7 +11,8 @@ import pytest
 
 from tests.conformance.observability.comparing import Happened, check_counted, check_whole
 from tests.conformance.observability.receiver import ReceiverOfTraces
-from tests.fixtures.platform import NO_TLS, Platform, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform
+from tests.fixtures.platform import NO_TLS, call, eventually
 
 pytestmark = [pytest.mark.timeout(120)]
 FAST = {
@@ -40,7 +41,7 @@ class Patient(httpx.AsyncHTTPTransport):
         return answer
 
 
-def api_of(platform: Platform) -> httpx.AsyncClient:
+def api_of(platform: EmbeddedPlatform) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {platform.token()}"}
     return httpx.AsyncClient(base_url=platform.api_url, headers=headers, transport=Patient(verify=NO_TLS), timeout=30)
 
@@ -52,7 +53,7 @@ async def complete(receiver: ReceiverOfTraces, run: str, seconds: float = 20) ->
     await eventually(look, seconds)
 
 
-async def test_a_run_is_one_trace(platform: Platform, receiving: tuple[ReceiverOfTraces, str]) -> None:
+async def test_a_run_is_one_trace(platform: EmbeddedPlatform, receiving: tuple[ReceiverOfTraces, str]) -> None:
     receiver, url = receiving
     item = f"t-{uuid4().hex[:8]}"
     tools = [platform.tool("look", "read"), platform.tool("order", "write")]

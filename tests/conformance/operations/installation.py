@@ -27,7 +27,8 @@ from deploy.embedded.stack import Stack
 from deploy.embedded.state import write_private
 from tests.conformance.operations.procedures import procedures
 from tests.conformance.operations.shim import SOCKET
-from tests.fixtures.platform import FAST, NO_TLS, PROVIDER
+from tests.fixtures.embedded import FAST
+from tests.fixtures.platform import NO_TLS, PROVIDER
 from tests.fixtures.records import Records
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,20 +16,21 @@ from agent_runtime.client import settings as client_settings
 
 from libs.clients.temporal import Temporal
 from libs.settings.temporal import TemporalSettings
-from tests.fixtures.platform import NO_TLS, Platform, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform
+from tests.fixtures.platform import NO_TLS, call, eventually
 from tests.fixtures.records import Record
 
 pytestmark = pytest.mark.timeout(150)
 RUNS, PLACES, RATE = 24, 5, 20
 
 
-def second_client(platform: Platform, tenant: str) -> AsyncClient:
+def second_client(platform: EmbeddedPlatform, tenant: str) -> AsyncClient:
     url = platform.stack.add_api("api-2", environment=platform._environment)
     http = httpx.AsyncClient(**client_settings(url, 30), verify=NO_TLS)
     return AsyncClient(url, platform.token("operator", tenant), http=http)
 
 
-async def test_two_apis_and_four_workers_are_one_platform(platform: Platform) -> None:
+async def test_two_apis_and_four_workers_are_one_platform(platform: EmbeddedPlatform) -> None:
     tenant = f"scaled-{uuid4().hex[:8]}"
     platform.make_tenant(tenant)
     async with platform.client(role="admin") as admin:
@@ -77,7 +78,7 @@ async def events(api: AsyncClient, run_id: str) -> list[int]:
     return [item.seq async for item in api.runs.follow(run_id) if isinstance(item, Event)]
 
 
-async def limit_is_shared(platform: Platform, tenant: str) -> None:
+async def limit_is_shared(platform: EmbeddedPlatform, tenant: str) -> None:
     """One allowance for both apis: whoever is asked, no more pass in a time than that allows."""
     urls = [platform.api_url, f"http://{platform.stack.services()['api-2']['address']}"]
     headers = {"Authorization": f"Bearer {platform.token('operator', tenant)}"}
@@ -93,7 +94,7 @@ async def limit_is_shared(platform: Platform, tenant: str) -> None:
         assert 429 in statuses[number::2], "one of the two limits nobody"
 
 
-async def test_the_backlog_is_told_to_whoever_adds_workers(platform: Platform) -> None:
+async def test_the_backlog_is_told_to_whoever_adds_workers(platform: EmbeddedPlatform) -> None:
     """deploy/ecs adds workers by this figure."""
     settings = TemporalSettings.model_validate(
         {name.lower(): value for name, value in platform.stack.environment().items() if name.startswith("TEMPORAL_")}

@@ -19,7 +19,8 @@ from agent_runtime.client import settings as client_settings
 from deploy.embedded.ports import LOOPBACK
 from tests.conformance.operations import later_worker, releases
 from tests.conformance.operations.procedures import procedures
-from tests.fixtures.platform import FAST, NO_TLS, TENANT, Platform, call
+from tests.fixtures.embedded import FAST, EmbeddedPlatform
+from tests.fixtures.platform import NO_TLS, TENANT, call
 
 pytestmark = pytest.mark.timeout(200)
 WORKER, API = "services.worker.main", "services.api.main"
@@ -30,7 +31,7 @@ def turns() -> list[dict[str, Any]]:
     return [{"tool_calls": [call("look", item="a")]}, HELD]
 
 
-async def begun(platform: Platform, api: AsyncClient, count: int) -> list[str]:
+async def begun(platform: EmbeddedPlatform, api: AsyncClient, count: int) -> list[str]:
     """Runs that made a turn and wait for their model in the next."""
     async with platform.model() as model:
         tool = platform.tool("look", "read")
@@ -41,7 +42,7 @@ async def begun(platform: Platform, api: AsyncClient, count: int) -> list[str]:
     return started
 
 
-async def ended(platform: Platform, api: AsyncClient, runs: list[str]) -> None:
+async def ended(platform: EmbeddedPlatform, api: AsyncClient, runs: list[str]) -> None:
     async with platform.records() as records:
         for run in runs:
             assert (await api.runs.wait(run, timeout=60)).output == "Done."
@@ -64,12 +65,12 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return releases.unpack(commit, tmp_path_factory.mktemp("older"))
 
 
-def environment(platform: Platform) -> dict[str, str]:
+def environment(platform: EmbeddedPlatform) -> dict[str, str]:
     return {**platform.stack.environment(), **platform._environment, **FAST}
 
 
 @asynccontextmanager
-async def older_worker(platform: Platform, older: Path) -> AsyncIterator[None]:
+async def older_worker(platform: EmbeddedPlatform, older: Path) -> AsyncIterator[None]:
     port = str(free_port())
     own = {"WORKER_METRICS_PORT": port, "WORKER_NAME": "older"}
     with releases.program(older, WORKER, environment(platform) | own, f"http://{LOOPBACK}:{port}/readyz"):
@@ -77,7 +78,7 @@ async def older_worker(platform: Platform, older: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def older_api(platform: Platform, older: Path) -> AsyncIterator[AsyncClient]:
+async def older_api(platform: EmbeddedPlatform, older: Path) -> AsyncIterator[AsyncClient]:
     port = str(free_port())
     own = {"API_HOST": LOOPBACK, "API_PORT": port}
     url = f"http://{LOOPBACK}:{port}"
@@ -94,7 +95,7 @@ def test_the_schema_comes_first() -> None:
     assert second == "docker compose up --wait"
 
 
-async def test_runs_of_an_older_release_end_under_this_one_and_back(platform: Platform, older: Path) -> None:
+async def test_runs_of_an_older_release_end_under_this_one_and_back(platform: EmbeddedPlatform, older: Path) -> None:
     """The schema is this release's. Upgrade: api and worker of the older one go. Rollback: the older worker returns."""
     async with platform.client() as api:
         async with older_worker(platform, older), older_api(platform, older) as before:
@@ -110,7 +111,7 @@ async def test_runs_of_an_older_release_end_under_this_one_and_back(platform: Pl
             await asyncio.gather(*done, *waiting)
 
 
-async def test_both_releases_at_once(platform: Platform, older: Path) -> None:
+async def test_both_releases_at_once(platform: EmbeddedPlatform, older: Path) -> None:
     async with platform.client() as api, older_worker(platform, older):
         with platform.workers(1):
             runs = await begun(platform, api, 6)
@@ -119,7 +120,7 @@ async def test_both_releases_at_once(platform: Platform, older: Path) -> None:
             await ended(platform, api, runs)
 
 
-async def test_a_newer_log_is_left_to_a_newer_worker(platform: Platform) -> None:
+async def test_a_newer_log_is_left_to_a_newer_worker(platform: EmbeddedPlatform) -> None:
     """Rule 7: ours fails such a step as often as it must, never the run."""
     async with platform.client() as api:
         with platform.workers(2):
@@ -138,7 +139,7 @@ async def test_a_newer_log_is_left_to_a_newer_worker(platform: Platform) -> None
                 await ended(platform, api, [run])
 
 
-async def raise_log_version(platform: Platform, run: str) -> None:
+async def raise_log_version(platform: EmbeddedPlatform, run: str) -> None:
     """As a newer worker does with its first event."""
     postgres = platform.stack.servers.postgres
     assert postgres is not None
@@ -147,7 +148,7 @@ async def raise_log_version(platform: Platform, run: str) -> None:
     await connection.close()
 
 
-async def test_a_workflow_that_changed_is_started_again_from_the_log(platform: Platform) -> None:
+async def test_a_workflow_that_changed_is_started_again_from_the_log(platform: EmbeddedPlatform) -> None:
     """Rule 14: what cannot be replayed closes; the run goes on, with the turn that it had made."""
     async with platform.client() as api:
         with platform.workers(1):

@@ -12,8 +12,8 @@ import pytest
 from deploy.compose.production import SECRETS
 from deploy.demo.containers import ComposeFailed
 from libs.settings.environment import DEVELOPMENT_MARK
-from tests.conformance.compose.live.conftest import Installation
 from tests.fixtures.compose.engine import docker
+from tests.fixtures.compose.project import PUBLISHED, Installation
 from tests.fixtures.compose.rendering import services
 
 OURS = {"api": "agent-runtime-api:dev", "worker": "agent-runtime-worker:dev"}
@@ -40,13 +40,12 @@ def test_everything_is_ready_and_jobs_ended_well(installation: Installation) -> 
 
 
 def test_only_the_gateway_is_published(installation: Installation) -> None:
-    of_the_story = {"props", "local-model"}
     for line in installation.compose("ps", "--format", "json").splitlines():
         each = json.loads(line)
         open_ = {(p["URL"], p["TargetPort"]) for p in each["Publishers"] if p["PublishedPort"]}
         if each["Service"] == "kong":
             assert open_ == {("127.0.0.1", 8000)}
-        elif each["Service"] in of_the_story:
+        elif each["Service"] in PUBLISHED:  # by what the tests add; the file alone is looked at in test_file.py
             assert {address for address, _ in open_} == {"127.0.0.1"}
         else:
             assert not open_, each["Service"]

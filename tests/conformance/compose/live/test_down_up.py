@@ -8,7 +8,7 @@ import pytest
 
 from deploy.demo.containers import START_SECONDS, world_on
 from deploy.demo.stock_keeper import MODEL, TASK
-from tests.conformance.compose.live.conftest import Installation
+from tests.fixtures.compose.project import Installation
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900)]
 

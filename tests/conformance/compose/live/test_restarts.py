@@ -10,8 +10,8 @@ import pytest
 from agent_runtime import AsyncClient, Delta
 
 from deploy.demo.props import INVENTORY_PORT
-from tests.conformance.compose.live.conftest import Installation
 from tests.fixtures.compose.engine import docker
+from tests.fixtures.compose.project import Installation
 from tests.fixtures.platform import eventually
 
 pytestmark = pytest.mark.asyncio

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from agent_runtime import ApiProblem, AsyncClient
 
-from tests.conformance.compose.live.conftest import Installation
+from tests.fixtures.compose.project import Installation
 from tests.fixtures.compose.rendering import ROOT
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]

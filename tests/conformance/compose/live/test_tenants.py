@@ -13,7 +13,7 @@ import httpx
 import pytest
 from agent_runtime import AsyncClient
 
-from tests.conformance.compose.live.conftest import TENANTS, Installation
+from tests.fixtures.compose.project import TENANTS, Installation
 from tests.fixtures.compose.rendering import ROOT
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]

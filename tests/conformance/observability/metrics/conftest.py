@@ -19,7 +19,7 @@ from tests.conformance.observability.metrics import scenario
 from tests.conformance.observability.metrics.expressions import RULES, of_dashboard, problems
 from tests.conformance.observability.metrics.prometheus import PROMETHEUS, PROMTOOL, Prometheus, running
 from tests.fakes import ToolService, tool_service
-from tests.fixtures.platform import Platform
+from tests.fixtures.embedded import EmbeddedPlatform
 from tests.fixtures.trace_receiver import Receiver, receiver
 
 SCRAPES = 4.0  # seconds
@@ -27,7 +27,7 @@ SCRAPES = 4.0  # seconds
 ROUNDS = 6
 
 
-class ObservedPlatform(Platform):
+class ObservedPlatform(EmbeddedPlatform):
     """Its api and workers trace themselves, and its runs are projected."""
 
     def __init__(self, directory: Path, tools: ToolService, tools_url: str, traces_url: str, langfuse: str) -> None:
@@ -48,7 +48,7 @@ class ObservedPlatform(Platform):
 class Observed:
     """The platform, who observes it, and what it did."""
 
-    platform: Platform
+    platform: EmbeddedPlatform
     prometheus: Prometheus
     traces: Receiver
     runs: list[dict[str, Run]]

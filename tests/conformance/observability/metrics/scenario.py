@@ -10,7 +10,8 @@ import httpx
 from agent_runtime import AsyncClient, Run
 
 from deploy.demo.model_control import ModelControl
-from tests.fixtures.platform import NO_TLS, Platform, call, eventually
+from tests.fixtures.embedded import EmbeddedPlatform
+from tests.fixtures.platform import NO_TLS, call, eventually
 
 GOOD: dict[str, Any] = {"content": '{"ok": true}'}
 SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
@@ -33,7 +34,7 @@ def scripts(item: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-async def furnish(platform: Platform) -> dict[str, str]:
+async def furnish(platform: EmbeddedPlatform) -> dict[str, str]:
     """An agent for each script, by its name."""
     item = f"o-{uuid4().hex[:8]}"
     platform.tools.fail(f"/look/broken-{item}", 404)
@@ -46,7 +47,7 @@ async def furnish(platform: Platform) -> dict[str, str]:
         }
 
 
-async def play(platform: Platform, agents: dict[str, str], text: str) -> dict[str, Run]:
+async def play(platform: EmbeddedPlatform, agents: dict[str, str], text: str) -> dict[str, Run]:
     """One run of each agent, to its end."""
     async with platform.client() as api, platform.model() as model:
 
@@ -75,7 +76,7 @@ async def _control(api: AsyncClient, model: ModelControl, agent: str, run_id: st
     await api.runs.cancel(run_id)
 
 
-async def start_traced(platform: Platform, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+async def start_traced(platform: EmbeddedPlatform, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
     """A run with tools, asked for twice with one key by somebody who traces; its id and the tools' own item."""
     item = f"traced-{uuid4().hex[:8]}"
     tools = [platform.tool("look", "read"), platform.tool("order", "write")]
@@ -97,7 +98,7 @@ async def start_traced(platform: Platform, headers: dict[str, str]) -> tuple[str
     return str(run.id), {"look": f"/look/{item}", "order": f"/order/{item}"}
 
 
-async def ask_without_store(platform: Platform) -> int:
+async def ask_without_store(platform: EmbeddedPlatform) -> int:
     """A large input while the object store is away: the status that says so."""
     platform.stack.stop_service("object-store", 0)
     try:
