@@ -7,8 +7,10 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -17,10 +19,11 @@ from agent_runtime import AsyncClient
 from agent_runtime.client import settings as client_settings
 
 from deploy.embedded.ports import LOOPBACK
+from libs.domain.ids import workflow_id
 from tests.conformance.operations import later_worker, releases
 from tests.conformance.operations.procedures import procedures
 from tests.fixtures.embedded import FAST, EmbeddedPlatform
-from tests.fixtures.platform import NO_TLS, TENANT, call
+from tests.fixtures.platform import NO_TLS, TENANT, call, eventually
 
 pytestmark = pytest.mark.timeout(200)
 WORKER, API = "services.worker.main", "services.api.main"
@@ -132,11 +135,19 @@ async def test_a_newer_log_is_left_to_a_newer_worker(platform: EmbeddedPlatform)
                 await records.until(run, lambda seen: seen.row["status"] == "paused")
                 await raise_log_version(platform, run)
                 await api.runs.resume(run)
-                await asyncio.sleep(3)
+                await eventually(partial(refused, platform, run))
                 left = await records.run(run)
                 assert left.row["status"] not in ("completed", "failed", "cancelled")
             with platform.workers(1, later_worker.MODULE):
                 await ended(platform, api, [run])
+
+
+async def refused(platform: EmbeddedPlatform, run: str) -> bool:
+    """Whether a step of the run has failed, more than once, and will be tried again."""
+    temporal = await platform.temporal()
+    handle = temporal.get_workflow_handle(workflow_id(UUID(platform.tenants[TENANT]), UUID(run)))
+    pending = (await handle.describe()).raw_description.pending_activities
+    return any(each.attempt > 2 and "newer worker" in each.last_failure.message for each in pending)
 
 
 async def raise_log_version(platform: EmbeddedPlatform, run: str) -> None:
