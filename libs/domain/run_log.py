@@ -35,6 +35,7 @@ class Attempt:
     code: str | None = None
     price: Price | None = None  # of a model call, at its opening
     priced: bool = False  # whether the opening says what the price was, or that there was none
+    retry_at: datetime | None = None  # when the next may be made, if it is not at once
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ def _close(attempt: Attempt, data: dict[str, Any]) -> None:
     attempt.open = False
     attempt.sent = bool(data.get("sent", True))
     attempt.code = data.get("code")
+    if retry_at := data.get("retry_at"):
+        attempt.retry_at = datetime.fromisoformat(retry_at)
 
 
 def _note_fatal(log: RunLog, data: dict[str, Any], code: str) -> None:

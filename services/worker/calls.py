@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from libs.contracts.workflow import CallRef, ToolOutcome
-from libs.database.engine import is_unavailable
 from libs.database.steps import Change, EffectTaken
 from libs.domain import events
 from libs.domain.events import NewEvent
@@ -22,18 +20,12 @@ from services.worker.inline import HandedBack
 from services.worker.journal import View
 from services.worker.keys import RunKey
 from services.worker.liveness import suspended_clock
-from services.worker.tool_steps import Outcome, Prepared, ToolSteps, may_repeat
+from services.worker.stopping import RunStopped, aborted, why_stopped
+from services.worker.tool_steps import SUSPENDED, Outcome, Prepared, ToolSteps, may_repeat
 from services.worker.trying import TryAgain
 from services.worker.turns import TWIN_POLL_SECONDS
 
 ATTEMPTS = 5
-STOP_PATIENCE = 10.0  # seconds that a cancelled tool has to end
-
-
-class RunStopped(CallFailed):
-    """The run was cancelled while the call was in progress."""
-
-    code = events.STOPPED
 
 
 class RunningTool:
@@ -55,6 +47,7 @@ class RunningTool:
             turn = view.log.turns[ref.turn - 1]
             left_open = turn.last_attempt(ref.index)
             if left_open is None or not left_open.open:
+                _await_retry(view, left_open)
                 return await self._attempt(view, turn, ref, None)
             if left_open.claim == self._watched.claim:  # just now, or by a commit whose answer was lost
                 prepared = self._tools.prepare(view, turn.calls[ref.index])
@@ -124,10 +117,8 @@ class RunningTool:
         return Change(tuple(found), require_turn=turn.number, require_desired_run=True)
 
     async def _send(self, view: View, turn: Turn, prepared: Prepared, number: int, opened_at: float) -> ToolOutcome:
-        late = suspended_clock() - opened_at > self._bench.liveness.dead_after / 2
-        if prepared.function.effect is Effect.WRITE and (late or not self._bench.liveness.trusted):
-            # This process was suspended, or cannot say that it lives: others may have recorded an end of this call.
-            outcome = Outcome(failed=CallNotSent("The worker was suspended before it sent anything."))
+        if prepared.function.effect is Effect.WRITE and not self._bench.liveness.may_send(opened_at):
+            outcome = Outcome(failed=CallNotSent(SUSPENDED))
         else:
             outcome = await self._performed(view, turn, prepared, number)
         if outcome.result is not None:
@@ -146,25 +137,16 @@ class RunningTool:
                 changed.cancel()
                 if task.done():
                     return task.result()
-                if (stop := await self._must_stop(view, prepared)) is not None:
-                    return await _aborted(task, stop)
+                if (stop := await self._must_stop(prepared)) is not None:
+                    return await aborted(task, stop)
         finally:
             task.cancel()
 
-    async def _must_stop(self, view: View, prepared: Prepared) -> CallFailed | None:
+    async def _must_stop(self, prepared: Prepared) -> CallFailed | None:
         """Why the call in progress is to be aborted; None when it goes on."""
         if self._watched.leaving and prepared.function.effect is not Effect.WRITE:
             return HandedBack("The worker stops; another one goes on.")
-        try:
-            view = await self._load()
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-            await asyncio.sleep(0.5)
-            return None
-        if view.state.finished or view.state.desired == "cancelled" or view.state.overdue:
-            return RunStopped("The run is not to go on.")
-        return None
+        return await why_stopped(self._load)
 
     async def _after_failure(
         self, view: View, turn: Turn, prepared: Prepared, number: int, failed: CallFailed
@@ -192,6 +174,12 @@ class RunningTool:
         await self._bench.journal.commit(view, Change(found))
 
 
+def _await_retry(view: View, last: Attempt | None) -> None:
+    """Raises TryAgain before the moment that the last attempt was told to wait for."""
+    if last is not None and last.retry_at is not None and (rest := (last.retry_at - view.now.now).total_seconds()) > 0:
+        raise TryAgain(last.code or "", "The tool asked for some time.", rest)
+
+
 def _may_run(view: View, ref: CallRef) -> bool:
     """Whether the call is wanted still; `take_turn` decides what else is to happen."""
     if view.state.finished or view.state.desired != "run" or view.state.overdue:
@@ -199,14 +187,3 @@ def _may_run(view: View, ref: CallRef) -> bool:
     if ref.turn != len(view.log.turns):
         return False
     return ref.index not in view.log.turns[ref.turn - 1].results
-
-
-async def _aborted(task: asyncio.Task[Outcome], stop: CallFailed) -> Outcome:
-    """Abort a call and say what is known of it; a tool that does not stop is left behind."""
-    task.cancel()
-    began = time.monotonic()
-    while not task.done() and time.monotonic() - began < STOP_PATIENCE:
-        await asyncio.wait((task,), timeout=0.1)
-    if task.done() and not task.cancelled() and task.exception() is None and task.result().result is not None:
-        return task.result()  # it was faster
-    return Outcome(failed=stop)

@@ -1,4 +1,8 @@
-"""Fast calls inside a slice: reads and idempotent calls, in parallel, each result committed as it comes."""
+"""Calls inside a slice, in parallel, each result committed as it comes.
+
+Reads and idempotent calls are given back when the slice ends. A `write` that was sent is waited for: it is never
+repeated, and so never handed over.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,14 @@ from libs.domain import events
 from libs.domain.events import NewEvent
 from libs.domain.outputs import Unacceptable
 from libs.domain.run_log import Call, Result, Turn
-from libs.domain.tools import CallFailed, Effect
+from libs.domain.tools import CallFailed, CallNotSent, Effect
 from services.worker.bench import Slice, Workbench
 from services.worker.control import Watched
 from services.worker.journal import View
+from services.worker.liveness import suspended_clock
 from services.worker.model_steps import Opening
-from services.worker.tool_steps import Outcome, Prepared, ToolSteps
+from services.worker.stopping import aborted, why_stopped
+from services.worker.tool_steps import SUSPENDED, Outcome, Prepared, ToolSteps, may_repeat
 
 NextOpening = Callable[[View, list[dict[str, Any]], int], Opening | None]
 ATTEMPT = 1  # a call that failed once is run by an activity of its own
@@ -37,9 +43,10 @@ class InlineCalls:
         self._bench = bench
         self._tools = tools
         self._watched = watched
+        self._opened_at: dict[tuple[int, int], float] = {}  # when the opening was begun, by turn and call
 
     def fits(self, view: View, turn: Turn, call: Call) -> bool:
-        """Whether the call may be made here: fast and safe to repeat, and not tried before."""
+        """Whether the call may be made here: it has no queue of its own, and was not tried before."""
         attempt = turn.last_attempt(call.index)
         if attempt is not None and not (attempt.open and attempt.claim == self._tools.claim):
             return False
@@ -47,16 +54,17 @@ class InlineCalls:
 
     def open_with_turn(self, view: View, turn: int, calls: Sequence[Call]) -> tuple[NewEvent, ...]:
         """Openings that go with the commit of the turn; they count only if it succeeds."""
-        started = [self._prepared(view, call) for call in calls]
-        return tuple(self._tools.started(view, turn, prepared, ATTEMPT) for prepared in started if prepared)
+        started = [prepared for call in calls if (prepared := self._prepared(view, call))]
+        for prepared in started:
+            self._opened_at.setdefault((turn, prepared.call.index), suspended_clock())
+        return tuple(self._tools.started(view, turn, prepared, ATTEMPT) for prepared in started)
 
     def _prepared(self, view: View, call: Call) -> Prepared | None:
         try:
             prepared = self._tools.prepare(view, call)
         except Unacceptable:
             return None
-        function = prepared.function
-        return prepared if function.effect is not Effect.WRITE and function.queue is None else None
+        return prepared if prepared.function.queue is None else None
 
     async def run(
         self, view: View, turn: Turn, calls: Sequence[Call], slice_: Slice, next_opening: NextOpening
@@ -67,10 +75,7 @@ class InlineCalls:
             return await self._bench.journal.load(view.run), None
         view = opened
         prepared = {call.index: item for call in calls if (item := self._prepared(view, call)) is not None}
-        tasks = {
-            asyncio.create_task(self._tools.perform(view, turn.number, item, ATTEMPT)): item
-            for item in prepared.values()
-        }
+        tasks = {asyncio.create_task(self._performed(view, turn, item)): item for item in prepared.values()}
         opening: Opening | None = None
         try:
             while tasks:
@@ -79,10 +84,16 @@ class InlineCalls:
                     item = tasks.pop(task)
                     view, opening = await self._committed(view, turn, item, task.result(), next_opening)
                 if not done:
-                    view = await self._handed_back(view, turn, tasks)
+                    view = await self._interrupted(view, turn, tasks)
         finally:
             await _abort(tasks)
         return view, opening
+
+    async def _performed(self, view: View, turn: Turn, item: Prepared) -> Outcome:
+        opened_at = self._opened_at[turn.number, item.call.index]
+        if _is_write(item) and not self._bench.liveness.may_send(opened_at):
+            return Outcome(failed=CallNotSent(SUSPENDED))
+        return await self._tools.perform(view, turn.number, item, ATTEMPT)
 
     async def _opened(self, view: View, turn: Turn, calls: Sequence[Call]) -> View | None:
         """Open what the commit of the turn did not."""
@@ -96,11 +107,12 @@ class InlineCalls:
     async def _some_done(
         self, tasks: dict[asyncio.Task[Outcome], Prepared], slice_: Slice
     ) -> set[asyncio.Task[Outcome]]:
-        """Calls that ended; none when the slice is over or something is asked."""
+        """Calls that ended; none when something is asked, or the slice is over, which it is for no `write`."""
+        timeout = None if any(map(_is_write, tasks.values())) else slice_.remaining
         changed = asyncio.create_task(self._watched.changed.wait())
         try:
             waits: set[asyncio.Task[Any]] = {*tasks, changed}
-            done, _ = await asyncio.wait(waits, timeout=slice_.remaining, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             changed.cancel()
         return {task for task in tasks if task in done}
@@ -109,7 +121,7 @@ class InlineCalls:
         self, view: View, turn: Turn, item: Prepared, outcome: Outcome, next_opening: NextOpening
     ) -> tuple[View, Opening | None]:
         if outcome.failed is not None:
-            return await self._closed(view, turn, item, outcome.failed), None
+            return await self._failed(view, turn, item, outcome.failed), None
         found, change = await self._tools.completed(view, turn.number, item, ATTEMPT, outcome)
         opening = self._opening_after(view, turn, item, found, next_opening)
         if opening is not None:
@@ -138,8 +150,16 @@ class InlineCalls:
         messages = view.log.messages_with({item.call.index: Result(data["content"], data["is_error"])})
         return next_opening(view, messages, view.log.last_seq + len(found))
 
+    async def _failed(self, view: View, turn: Turn, item: Prepared, failed: CallFailed) -> View:
+        if may_repeat(item.function, failed):
+            return await self._closed(view, turn, item, failed)
+        return await self._recorded(view, self._tools.unknown(turn.number, item.call, item.function, ATTEMPT))
+
     async def _closed(self, view: View, turn: Turn, item: Prepared, failed: CallFailed) -> View:
-        event = self._tools.closed(view, turn.number, item.call.index, ATTEMPT, failed)
+        event = self._tools.closed(view, turn.number, item.call.index, ATTEMPT, failed, failed.retry_after)
+        return await self._recorded(view, event)
+
+    async def _recorded(self, view: View, event: NewEvent) -> View:
         return await self._bench.journal.commit(view, Change((event,))) or await self._bench.journal.load(view.run)
 
     async def give_back(self, view: View) -> View:
@@ -155,14 +175,36 @@ class InlineCalls:
                 view = await self._bench.journal.commit(view, change) or await self._bench.journal.load(view.run)
         return view
 
-    async def _handed_back(self, view: View, turn: Turn, tasks: dict[asyncio.Task[Outcome], Prepared]) -> View:
-        """Abort what is still going on and close it: activities of their own make these calls."""
-        items = list(tasks.values())
-        await _abort(tasks)
-        tasks.clear()
-        for item in items:
+    async def _interrupted(self, view: View, turn: Turn, tasks: dict[asyncio.Task[Outcome], Prepared]) -> View:
+        """Give back what may be repeated, to activities of its own. Only the end of its run ends a `write`."""
+        repeatable = {task: item for task, item in tasks.items() if not _is_write(item)}
+        await _abort(repeatable)
+        for task, item in repeatable.items():
+            del tasks[task]
             view = await self._closed(view, turn, item, HandedBack("The slice of the step ended."))
+        if not (tasks and self._watched.changed.is_set()):
+            return view
+        stop = await why_stopped(lambda: self._load(view))
+        if stop is None:
+            return view
+        for task, item in list(tasks.items()):
+            outcome = await aborted(task, stop)
+            del tasks[task]
+            view, _ = await self._committed(view, turn, item, outcome, _nothing)
         return view
+
+    async def _load(self, view: View) -> View:
+        view = await self._bench.journal.load(view.run)
+        self._watched.seen(view.state.control_seq)
+        return view
+
+
+def _is_write(item: Prepared) -> bool:
+    return item.function.effect is Effect.WRITE
+
+
+def _nothing(_: View, __: list[dict[str, object]], ___: int) -> None:
+    """The run does not go on: no model call is next."""
 
 
 async def _abort(tasks: dict[asyncio.Task[Outcome], Prepared]) -> None:

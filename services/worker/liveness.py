@@ -62,6 +62,14 @@ class Liveness:
         """Whether others still take this process for alive, by a clock that counts suspension."""
         return suspended_clock() - self._renewed_at < self.dead_after / 2
 
+    def may_send(self, opened_at: float) -> bool:
+        """Whether a `write` whose opening was begun then may still be sent.
+
+        Not after this process was suspended, nor while it cannot say that it lives: others may have recorded an end of
+        the call. `opened_at` is of `suspended_clock`.
+        """
+        return self.trusted and suspended_clock() - opened_at <= self.dead_after / 2
+
     async def start(self) -> None:
         """Write the row; no step may be taken before."""
         await self._renew()

@@ -43,6 +43,7 @@ UNKNOWN_TO_MODEL = (
     "The outcome of this call is unknown: it was sent, and no answer came. It may or may not have taken effect. "
     "It was not repeated. Check before you call it again."
 )
+SUSPENDED = "The worker was suspended before it sent anything."
 NO_ROOM = "The file was not kept: all artifacts together would have more bytes than the plan of the tenant allows."
 
 

@@ -238,7 +238,7 @@ class TakingTurn:
     # Tool calls
 
     def _fit_inline(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> tuple[Call, ...]:
-        """Calls that need no decision and no queue of their own, are safe to repeat, and did not fail before."""
+        """Calls that need no decision and no queue of their own, and were not tried before."""
         return tuple(call for call in calls if self._inline.fits(view, turn, call))
 
     async def _run_inline(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> View:

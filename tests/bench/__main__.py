@@ -31,6 +31,7 @@ async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
         bench.hanging_observer,
         bench.reads,
         bench.writes,
+        bench.slow_writes,
         bench.throughput,
         bench.behind_http,
         bench.first_event,

@@ -150,6 +150,20 @@ class Bench:
         )
         return Row("three rounds of write tools / seven bare activities", "ms", ours, floor, 1.25)
 
+    async def slow_writes(self) -> Row:
+        """As many activities as the floor has: what it costs where each tool is slow."""
+        with self._lab.second(WORKER_SLICE_SECONDS="0") as url:
+            slow = Ours(self._lab, url=url)
+            for _ in range(3):
+                await slow.complete("writes")
+            ours, floor = await self._pairs(
+                lambda: slow.complete("writes"), lambda: self._bare("bare-steps", "writes"), self._repetitions
+            )
+            await slow.close()
+        return Row(
+            "three rounds of write tools in seven activities (slice 0) / seven bare ones", "ms", ours, floor, None
+        )
+
     async def throughput(self) -> Row:
         ours: list[float] = []
         floor: list[float] = []
@@ -211,8 +225,11 @@ class Bench:
         return (cpu_seconds(*processes) - before) / count * 1000
 
     async def history(self) -> Row:
-        """Each `write` is an activity of its own, whatever the slice: 26 turns and 25 calls."""
-        run = await self._ours.complete("many-writes")
+        """With a slice of 0 s, as for slow tools, each step is an activity of its own: 26 turns and 25 calls."""
+        with self._lab.second(WORKER_SLICE_SECONDS="0") as url:
+            slow = Ours(self._lab, url=url)
+            run = await slow.complete("many-writes")
+            await slow.close()
         tenant = await self._tenant(run)
         bare = f"bare-{uuid4()}"
         await self._temporal.execute_workflow("bare-nothing", 2 * HISTORY_ROUNDS + 1, id=bare, task_queue=QUEUE)

@@ -16,7 +16,7 @@ from tests.fixtures.embedded import EmbeddedPlatform
 from tests.fixtures.platform import NO_TLS, call, eventually
 from tests.fixtures.records import Record
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("platform")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("chaos")]
 
 SERVERS = ["api", "temporal", "valkey", "object-store", "postgres"]
 LONGEST_ANSWER = 10.0  # seconds

@@ -15,7 +15,7 @@ from agent_runtime.client import settings as client_settings
 from tests.fixtures.embedded import EmbeddedPlatform
 from tests.fixtures.platform import NO_TLS, call
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("platform")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("chaos")]
 
 RUNS = 200
 AT_ONCE = 25

@@ -21,7 +21,7 @@ from tests.fixtures.embedded import EmbeddedPlatform, WorkerProcess
 from tests.fixtures.platform import call, eventually
 from tests.fixtures.records import Record, Records
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("platform")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150), pytest.mark.xdist_group("chaos")]
 
 
 async def holder(records: Records, run_id: str, workers: list[WorkerProcess], turn: int = 1) -> WorkerProcess:

@@ -21,7 +21,7 @@ from tests.fixtures.embedded import EmbeddedPlatform, WorkerProcess
 from tests.fixtures.platform import TENANT, call
 from tests.fixtures.records import Record
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(330), pytest.mark.xdist_group("platform")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(330), pytest.mark.xdist_group("chaos")]
 
 STEP_WORKERS = 10
 # A read, an idempotent call and a write, each asked for by a turn of its own; the fourth turn is the answer.
@@ -42,15 +42,25 @@ COMMITS = [
 INSIDE = ["during model 1", "during model 4"] + [
     f"{how} {tool}" for how in ("sending", "waiting") for tool in ("look", "put", "order")
 ]
-POINTS = [f"{when} {commit}" for commit in COMMITS for when in ("before", "after")] + INSIDE + ["take_turn", "run_tool"]
+POINTS = [f"{when} {commit}" for commit in COMMITS for when in ("before", "after")] + INSIDE + ["take_turn"]
+# Those of a `write`, which a step makes itself while its slice lasts, and an activity of its own otherwise.
+WRITE_POINTS = [
+    *(f"{when} {commit} 3" for when in ("before", "after") for commit in ("tool.started", "tool.completed")),
+    "sending order",
+    "waiting order",
+]
 # Those that are stopped keep theirs, and there are dozens of workers on one PostgreSQL.
 FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "2"}
 # Where the worker of a write is lost after the call was opened: sent or not, nobody can know.
 UNKNOWN = {"after tool.started 3", "sending order", "waiting order", "before tool.completed 3"}
+# In a slice, one commit answers the turn and opens its calls, and one ends a call and opens the next model call.
+UNKNOWN_IN_A_SLICE = UNKNOWN | {"after model.completed 3", "before model.started 4"}
 SURELY_NOT_SENT = {
     ("SIGKILL", "after tool.started 3"),
+    ("SIGKILL", "after model.completed 3"),
     ("SIGKILL", "sending order"),
     ("SIGSTOP", "after tool.started 3"),
+    ("SIGSTOP", "after model.completed 3"),
 }
 
 
@@ -60,12 +70,20 @@ class Strike:
 
     how: str
     where: str
+    slice_seconds: str
     run: Run | None = None
     tenant: str = TENANT
     name: str = field(default_factory=lambda: f"p-{uuid4().hex[:12]}")
 
     def __str__(self) -> str:
-        return f"{self.how} {self.where}"
+        return f"{self.how} {self.where} (slice {self.slice_seconds} s)"
+
+    @property
+    def leaves_unknown(self) -> bool:
+        """Whether nobody can know what became of the write."""
+        if self.how == "LOST_ANSWER":
+            return False
+        return self.where in (UNKNOWN if self.slice_seconds == "0" else UNKNOWN_IN_A_SLICE)
 
 
 @contextmanager
@@ -140,12 +158,21 @@ async def thaw(plans: Path) -> int:
     return stopped
 
 
-@pytest.mark.parametrize(("how", "slice_seconds"), [("SIGKILL", "2"), ("SIGSTOP", "0")])
+@pytest.mark.parametrize(
+    ("how", "slice_seconds", "points"),
+    [
+        ("SIGKILL", "2", POINTS),
+        ("SIGSTOP", "0", [*POINTS, "run_tool"]),
+        ("SIGKILL", "0", [*WRITE_POINTS, "run_tool"]),
+        ("SIGSTOP", "2", [*WRITE_POINTS, "after model.completed 3"]),
+    ],
+    ids=["SIGKILL-2", "SIGSTOP-0", "SIGKILL-0 writes", "SIGSTOP-2 writes"],
+)
 async def test_a_worker_is_struck_at_every_point(
-    platform: EmbeddedPlatform, tmp_path: Path, how: str, slice_seconds: str
+    platform: EmbeddedPlatform, tmp_path: Path, how: str, slice_seconds: str, points: list[str]
 ) -> None:
     """Rules 1, 3, 4, 9, 10: every run completes; effects are recorded once; a `write` is received at most once."""
-    strikes = [Strike(how, where) for where in POINTS]
+    strikes = [Strike(how, where, slice_seconds) for where in points]
     async with AsyncExitStack() as held:
         clients = {TENANT: await held.enter_async_context(platform.client())}
         for strike in strikes:
@@ -167,7 +194,7 @@ async def test_a_worker_is_struck_at_every_point(
 
 async def test_the_answer_of_a_commit_is_lost(platform: EmbeddedPlatform, tmp_path: Path) -> None:
     """Rule 1: a connection lost during COMMIT means to read what is there, not that somebody else was faster."""
-    strikes = [Strike("LOST_ANSWER", f"before {commit}") for commit in COMMITS]
+    strikes = [Strike("LOST_ANSWER", f"before {commit}", "2") for commit in COMMITS]
     common = {"CRASH_PLANS": str(tmp_path), "WORKER_SLICE_SECONDS": "2"}
     async with platform.client() as api, platform.model() as model:
         with platform.workers(2, crashing_worker.MODULE, **common):
@@ -215,7 +242,7 @@ def check_tools(platform: EmbeddedPlatform, strike: Strike, record: Record) -> N
     assert len(puts) == 1, f"{strike}: {puts}"
     assert sum(puts.values()) in (1, 2), f"{strike}: {puts}"
     [result] = record.of("tool.completed", name="order")
-    if strike.how != "LOST_ANSWER" and strike.where in UNKNOWN:
+    if strike.leaves_unknown:
         assert result["code"] == "outcome_unknown", strike
         assert orders == 0 if (strike.how, strike.where) in SURELY_NOT_SENT else orders <= 1, f"{strike}: {orders}"
     else:

@@ -50,13 +50,13 @@ async def test_cancel_ends_a_model_call(platform: Platform, redis: str, seconds:
     assert request["chunks_sent"] == 3
 
 
-@pytest.mark.parametrize("effect", ["look", "put", "order"])
-async def test_cancel_ends_a_tool_call(platform: Platform, effect: str) -> None:
+@pytest.mark.parametrize(("effect", "slice_seconds"), [("look", "0"), ("put", "0"), ("order", "0"), ("order", "60")])
+async def test_cancel_ends_a_tool_call(platform: Platform, effect: str, slice_seconds: str) -> None:
     """Rules 2, 12, 13: the call in progress is given up, the run is cancelled, and nothing is sent again."""
     item = f"c-{uuid4().hex[:8]}"
     platform.tools.slow(f"/{effect}/{item}", 6.0)
     tools = [platform.tool("look", "read"), platform.tool("put", "idempotent"), platform.tool("order", "write")]
-    with platform.workers(1, WORKER_SLICE_SECONDS="0"):  # each call is an activity of its own
+    with platform.workers(1, WORKER_SLICE_SECONDS=slice_seconds):  # with 0 each call is an activity of its own
         async with platform.client() as api, platform.model() as model, platform.records() as records:
             agent = await platform.agent(
                 api, model, [{"tool_calls": [call(effect, item=item)]}, {"content": "Never."}], tools=tools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from agent_runtime import AsyncClient, Run
 
 from deploy.demo.model_control import ModelControl
 from tests.chaos import crashing_worker
+from tests.fakes import Plan
 from tests.fixtures.platform import Platform, call
 from tests.fixtures.records import Record
 
@@ -110,8 +112,9 @@ async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
 ) -> None:
     """Rules 4, 13: between its opening and its sending the slice ends, or a stop is asked: it is closed as not sent."""
     item = f"sm-{uuid4().hex[:8]}"
-    tools = [platform.tool("look", "read"), platform.tool("put", "idempotent")]
-    turns: list[dict[str, Any]] = [{"tool_calls": [call("look", item=item), call("put", item=item)]}, GOOD]
+    names = ("look", "put", "order")
+    tools = [platform.tool(*each) for each in zip(names, ("read", "idempotent", "write"), strict=True)]
+    turns: list[dict[str, Any]] = [{"tool_calls": [call(name, item=item) for name in names]}, GOOD]
     settings = {"WORKER_SLICE_SECONDS": "1" if asked == "nothing" else "60", "CRASH_PLANS": str(tmp_path)}
     with platform.workers(1, crashing_worker.MODULE, **settings):
         async with platform.client() as api, platform.model() as model, platform.records() as records:
@@ -130,9 +133,45 @@ async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
             await api.runs.wait(run.id, timeout=8)
             record = await records.run(run.id)
     record.check("cancelled" if asked == "cancel" else "completed")
-    assert [(data["code"], data["sent"]) for data in record.of("tool.failed")] == [("handed_back", False)] * 2
+    assert [(data["code"], data["sent"]) for data in record.of("tool.failed")] == [("handed_back", False)] * 3
     expected = 0 if asked == "cancel" else 1
-    assert [platform.tools.count(f"/{name}/{item}") for name in ("look", "put")] == [expected] * 2
+    assert [platform.tools.count(f"/{name}/{item}") for name in names] == [expected] * 3
+
+
+async def test_a_write_that_outlives_the_slice_is_waited_for(platform: Platform) -> None:
+    """Rule 10: it was sent, and is never repeated: nobody else could go on with it."""
+    item = f"sw-{uuid4().hex[:8]}"
+    platform.tools.slow(f"/order/{item}", 1.5)
+    tools = [platform.tool("look", "read"), platform.tool("order", "write")]
+    turns: list[dict[str, Any]] = [{"tool_calls": [call("order", item=item), call("look", item=item)]}, GOOD]
+    with platform.workers(1, WORKER_SLICE_SECONDS="0.5"):
+        async with platform.client() as api, platform.model() as model, platform.records() as records:
+            agent = await platform.agent(api, model, turns, tools=tools)
+            run = await api.runs.run(agent, "hello", timeout=20)
+            record = await records.run(run.id)
+    record.check()
+    assert not record.of("tool.failed")
+    assert [platform.tools.count(f"/{name}/{item}") for name in ("look", "order")] == [1, 1]
+
+
+async def test_a_call_waits_as_long_as_it_was_told(platform: Platform) -> None:
+    """A 429 with Retry-After is not asked again sooner, whoever makes the next attempt."""
+    item = f"sr-{uuid4().hex[:8]}"
+    platform.tools.plans[f"/order/{item}"] = Plan(status=429, headers=(("Retry-After", "2"),))
+    turns: list[dict[str, Any]] = [{"tool_calls": [call("order", item=item)]}, GOOD]
+    with platform.workers(1):
+        async with platform.client() as api, platform.model() as model, platform.records() as records:
+            agent = await platform.agent(api, model, turns, tools=[platform.tool("order", "write")])
+            run = await api.runs.start(agent, "hello")
+            await records.until(run.id, lambda seen: seen.of("tool.failed"))
+            del platform.tools.plans[f"/order/{item}"]
+            await api.runs.wait(run.id, timeout=20)
+            record = await records.run(run.id)
+    record.check()
+    [refused] = (event["at"] for event in record.events if event["type"] == "tool.failed")
+    _, again = (event["at"] for event in record.events if event["type"] == "tool.started")
+    assert again - refused >= timedelta(seconds=1.9)
+    assert platform.tools.count(f"/order/{item}") == 2
 
 
 @pytest.mark.parametrize("answer", ["heard", "lost"])
