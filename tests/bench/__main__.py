@@ -34,6 +34,7 @@ async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
         bench.slow_writes,
         bench.throughput,
         bench.behind_http,
+        bench.with_a_log,
         bench.first_event,
         bench.cpu,
         bench.history,

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import openai
+import redis.asyncio as redis
 import uvloop
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from tests.bench import bare_log
+
 QUEUE = "bare"
+LOGGED = "bare-logged"
 TIMEOUT = timedelta(seconds=60)
 HEARTBEAT = timedelta(seconds=10)
 RETRIES = RetryPolicy(maximum_attempts=3)
@@ -29,7 +35,8 @@ RETRIES = RetryPolicy(maximum_attempts=3)
 class Activities:
     """One OpenAI client and one HTTP client for the life of the process, as anybody would have."""
 
-    def __init__(self, model_url: str, tool_url: str) -> None:
+    def __init__(self, model_url: str, tool_url: str, pool: asyncpg.Pool[Any], live: redis.Redis) -> None:
+        self._pool, self._live = pool, live
         http: Any = httpx.AsyncClient(trust_env=False)
         self._models = openai.AsyncOpenAI(base_url=model_url, api_key="none", max_retries=0, http_client=http)
         self._tools = httpx.AsyncClient(base_url=tool_url, trust_env=False)
@@ -38,6 +45,13 @@ class Activities:
     async def bare_answer(self, model: str) -> str:
         message = await self._ask(model, [{"role": "user", "content": "hello"}])
         return str(message["content"])
+
+    @activity.defn
+    async def bare_logged(self, model: str, run: str) -> None:
+        await bare_log.append(self._pool, run, 2, "model.started", "{}")
+        message = await self._ask(model, [{"role": "user", "content": "hello"}])
+        await bare_log.append(self._pool, run, 3, bare_log.END, json.dumps({"output": message["content"]}))
+        await self._live.publish(f"bare:{run}", "3")
 
     @activity.defn
     async def bare_loop(self, model: str) -> str:
@@ -101,6 +115,15 @@ class BareAnswer:
         )
 
 
+@workflow.defn(name=LOGGED)
+class BareLogged:
+    @workflow.run
+    async def run(self, model: str, run: str) -> None:
+        await workflow.execute_activity_method(
+            Activities.bare_logged, args=[model, run], start_to_close_timeout=TIMEOUT, heartbeat_timeout=HEARTBEAT
+        )
+
+
 @workflow.defn(name="bare-loop")
 class BareLoop:
     @workflow.run
@@ -152,15 +175,18 @@ class BareNothing:
 
 async def main() -> None:
     client = await Client.connect(os.environ["TEMPORAL_ADDRESS"], namespace=os.environ["TEMPORAL_NAMESPACE"])
-    activities = Activities(os.environ["BENCH_MODEL_URL"], os.environ["BENCH_TOOL_URL"])
+    pool = await asyncpg.create_pool(os.environ["BENCH_DATABASE_URL"], min_size=5, max_size=20)
+    live = bare_log.open_redis()
+    activities = Activities(os.environ["BENCH_MODEL_URL"], os.environ["BENCH_TOOL_URL"], pool, live)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with Worker(
         client,
         task_queue=QUEUE,
-        workflows=[BareAnswer, BareLoop, BareSteps, BareNothing],
+        workflows=[BareAnswer, BareLogged, BareLoop, BareSteps, BareNothing],
         activities=[
             activities.bare_answer,
+            activities.bare_logged,
             activities.bare_loop,
             activities.bare_turn,
             activities.bare_tool,
