@@ -16,7 +16,6 @@ import typer
 from agent_runtime import Client
 
 from deploy.embedded.connection import connect, token_provider
-from deploy.embedded.isolation import Victim, attack_servers
 from deploy.embedded.state import StateDirectory, default_state_directory
 from services.cli.access import Access
 from services.cli.isolation import furnishing
@@ -134,6 +133,8 @@ def _document(api_url: str, openapi: Path | None) -> Any:
 
 def _attack_servers(grounds: Grounds, attacker: Party, victim: Party, report: Report) -> None:
     content = [mark for mark, what in victim.marks.items() if not what.startswith("the id")]
+    from deploy.embedded.isolation import Victim, attack_servers  # noqa: PLC0415 - half of a second of every command
+
     known = Victim(victim.values["tenant"], victim.runs, content)
     for tried in attack_servers(grounds.state_dir, attacker.values["tenant"], known):
         report.note(tried.layer, tried.attack)
