@@ -161,12 +161,12 @@ async def thaw(plans: Path) -> int:
 @pytest.mark.parametrize(
     ("how", "slice_seconds", "points"),
     [
-        ("SIGKILL", "2", POINTS),
+        ("SIGKILL", "60", POINTS),
         ("SIGSTOP", "0", [*POINTS, "run_tool"]),
         ("SIGKILL", "0", [*WRITE_POINTS, "run_tool"]),
-        ("SIGSTOP", "2", [*WRITE_POINTS, "after model.completed 3"]),
+        ("SIGSTOP", "60", [*WRITE_POINTS, "after model.completed 3"]),
     ],
-    ids=["SIGKILL-2", "SIGSTOP-0", "SIGKILL-0 writes", "SIGSTOP-2 writes"],
+    ids=["SIGKILL-60", "SIGSTOP-0", "SIGKILL-0 writes", "SIGSTOP-60 writes"],
 )
 async def test_a_worker_is_struck_at_every_point(
     platform: EmbeddedPlatform, tmp_path: Path, how: str, slice_seconds: str, points: list[str]
