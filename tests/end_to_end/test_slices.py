@@ -90,7 +90,7 @@ async def run_one(
     platform: Platform, api: AsyncClient, model: ModelControl, name: str, turns: list[dict[str, Any]], tools: list[Any]
 ) -> tuple[str, Run, int]:
     agent = await platform.agent(api, model, turns, tools=[*tools, {"type": "artifacts"}], output_schema=SCHEMA)
-    run = await api.runs.run(agent, "hello", limits={"steps": 5}, timeout=40)
+    run = await api.runs.run(agent, "hello", limits={"steps": 5}, timeout=80)
     return name, run, len(await model.requests(agent))
 
 
@@ -159,11 +159,11 @@ async def test_a_call_waits_as_long_as_it_was_told(platform: Platform) -> None:
     item = f"sr-{uuid4().hex[:8]}"
     platform.tools.plans[f"/order/{item}"] = Plan(status=429, headers=(("Retry-After", "2"),))
     turns: list[dict[str, Any]] = [{"tool_calls": [call("order", item=item)]}, GOOD]
-    with platform.workers(1):
+    with platform.workers(1, WORKER_SLICE_SECONDS="60"):
         async with platform.client() as api, platform.model() as model, platform.records() as records:
             agent = await platform.agent(api, model, turns, tools=[platform.tool("order", "write")])
             run = await api.runs.start(agent, "hello")
-            await records.until(run.id, lambda seen: seen.of("tool.failed"))
+            await records.until(run.id, lambda seen: seen.of("tool.failed", code="refused"))
             del platform.tools.plans[f"/order/{item}"]
             await api.runs.wait(run.id, timeout=20)
             record = await records.run(run.id)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -400,11 +398,3 @@ def test_a_secret_comes_from_stdin_and_is_not_shown() -> None:
 def test_secrets_are_deleted() -> None:
     api = ScriptedApi(lambda _: httpx.Response(204))
     assert invoke(api, "secrets", "delete", "crm", "--json").stdout == '{"deleted": "crm"}\n'
-
-
-def test_a_command_loads_no_client_of_a_server() -> None:
-    """They would be half of its start; `up` and `isolation-check` load them when they are asked for."""
-    heavy = ["asyncpg", "boto3", "fastapi", "openai", "opentelemetry.sdk", "redis", "sqlalchemy", "temporalio"]
-    asked = f"import sys, services.cli.main; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
