@@ -36,6 +36,11 @@ class RunState:
     def overdue(self) -> bool:
         return self.deadline_at is not None and self.now >= self.deadline_at
 
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        return None if self.deadline_at is None else (self.deadline_at - self.now).total_seconds()
+
 
 @dataclass(frozen=True)
 class Usage:

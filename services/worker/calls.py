@@ -12,7 +12,7 @@ from libs.domain.events import NewEvent
 from libs.domain.outputs import Unacceptable
 from libs.domain.retries import backoff
 from libs.domain.run_log import Attempt, Turn
-from libs.domain.tools import CallFailed, CallNotSent, Effect, OutcomeUnknown
+from libs.domain.tools import CallFailed, Effect, OutcomeUnknown
 from services.worker import keys
 from services.worker.bench import Workbench
 from services.worker.control import Watched
@@ -20,8 +20,8 @@ from services.worker.inline import HandedBack
 from services.worker.journal import View
 from services.worker.keys import RunKey
 from services.worker.liveness import suspended_clock
-from services.worker.stopping import RunStopped, aborted, why_stopped
-from services.worker.tool_steps import SUSPENDED, Outcome, Prepared, ToolSteps, may_repeat
+from services.worker.stopping import RunStopped, aborted, until_deadline, why_stopped
+from services.worker.tool_steps import Outcome, Prepared, ToolSteps, may_repeat
 from services.worker.trying import TryAgain
 from services.worker.turns import TWIN_POLL_SECONDS
 
@@ -117,10 +117,7 @@ class RunningTool:
         return Change(tuple(found), require_turn=turn.number, require_desired_run=True)
 
     async def _send(self, view: View, turn: Turn, prepared: Prepared, number: int, opened_at: float) -> ToolOutcome:
-        if prepared.function.effect is Effect.WRITE and not self._bench.liveness.may_send(opened_at):
-            outcome = Outcome(failed=CallNotSent(SUSPENDED))
-        else:
-            outcome = await self._performed(view, turn, prepared, number)
+        outcome = await self._performed(view, turn, prepared, number, opened_at)
         if outcome.result is not None:
             _, change = await self._tools.completed(view, turn.number, prepared, number, outcome)
             await self._bench.journal.commit(view, change)
@@ -128,12 +125,13 @@ class RunningTool:
         failed = outcome.failed or OutcomeUnknown("The call ended without a result.")
         return await self._after_failure(view, turn, prepared, number, failed)
 
-    async def _performed(self, view: View, turn: Turn, prepared: Prepared, number: int) -> Outcome:
-        task = asyncio.create_task(self._tools.perform(view, turn.number, prepared, number))
+    async def _performed(self, view: View, turn: Turn, prepared: Prepared, number: int, opened_at: float) -> Outcome:
+        task = asyncio.create_task(self._tools.perform(view, turn.number, prepared, number, opened_at))
         try:
             while True:
                 changed = asyncio.create_task(self._watched.changed.wait())
-                await asyncio.wait((task, changed), return_when=asyncio.FIRST_COMPLETED)
+                timeout = until_deadline(view)
+                await asyncio.wait((task, changed), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
                 if task.done():
                     return task.result()
@@ -154,15 +152,12 @@ class RunningTool:
         if isinstance(failed, OutcomeUnknown) and not may_repeat(prepared.function, failed):
             await self._commit(view, self._tools.unknown(turn.number, prepared.call, prepared.function, number))
             return ToolOutcome()
+        if isinstance(failed, HandedBack | RunStopped):  # whoever goes on need not wait
+            await self._commit(view, self._tools.closed(view, turn.number, prepared.call.index, number, failed))
+            return ToolOutcome(again=isinstance(failed, HandedBack))
         tries = turn.failures(prepared.call.index) + 1
         after = failed.retry_after if failed.retry_after is not None else backoff(tries)
         closed = self._tools.closed(view, turn.number, prepared.call.index, number, failed, after)
-        if isinstance(failed, HandedBack):
-            await self._commit(view, closed)
-            return ToolOutcome(again=True)
-        if isinstance(failed, RunStopped):
-            await self._commit(view, closed)
-            return ToolOutcome()
         if tries >= ATTEMPTS:
             await self._commit(view, closed, self._tools.given_up(turn.number, prepared.call, number, failed.message))
             return ToolOutcome()

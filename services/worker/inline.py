@@ -7,7 +7,7 @@ repeated, and so never handed over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,14 +17,14 @@ from libs.domain import events
 from libs.domain.events import NewEvent
 from libs.domain.outputs import Unacceptable
 from libs.domain.run_log import Call, Result, Turn
-from libs.domain.tools import CallFailed, CallNotSent, Effect
+from libs.domain.tools import CallFailed, Effect, OutcomeUnknown
 from services.worker.bench import Slice, Workbench
 from services.worker.control import Watched
 from services.worker.journal import View
 from services.worker.liveness import suspended_clock
 from services.worker.model_steps import Opening
-from services.worker.stopping import aborted, why_stopped
-from services.worker.tool_steps import SUSPENDED, Outcome, Prepared, ToolSteps, may_repeat
+from services.worker.stopping import STOP_PATIENCE, aborted, until_deadline, why_stopped
+from services.worker.tool_steps import Outcome, Prepared, ToolSteps, may_repeat
 
 NextOpening = Callable[[View, list[dict[str, Any]], int], Opening | None]
 ATTEMPT = 1  # a call that failed once is run by an activity of its own
@@ -45,26 +45,30 @@ class InlineCalls:
         self._watched = watched
         self._opened_at: dict[tuple[int, int], float] = {}  # when the opening was begun, by turn and call
 
-    def fits(self, view: View, turn: Turn, call: Call) -> bool:
-        """Whether the call may be made here: it has no queue of its own, and was not tried before."""
-        attempt = turn.last_attempt(call.index)
-        if attempt is not None and not (attempt.open and attempt.claim == self._tools.claim):
-            return False
-        return self._prepared(view, call) is not None
+    def fitting(self, view: View, turn: Turn, calls: Sequence[Call]) -> tuple[Call, ...]:
+        """Those of the unanswered calls that may be made here and were not tried before."""
+        fit = []
+        for prepared in self._here(view, calls):
+            attempt = turn.last_attempt(prepared.call.index)
+            if attempt is None or (attempt.open and attempt.claim == self._tools.claim):
+                fit.append(prepared.call)
+        return tuple(fit)
 
     def open_with_turn(self, view: View, turn: int, calls: Sequence[Call]) -> tuple[NewEvent, ...]:
         """Openings that go with the commit of the turn; they count only if it succeeds."""
-        started = [prepared for call in calls if (prepared := self._prepared(view, call))]
+        started = self._here(view, calls)
         for prepared in started:
             self._opened_at.setdefault((turn, prepared.call.index), suspended_clock())
         return tuple(self._tools.started(view, turn, prepared, ATTEMPT) for prepared in started)
 
-    def _prepared(self, view: View, call: Call) -> Prepared | None:
-        try:
-            prepared = self._tools.prepare(view, call)
-        except Unacceptable:
-            return None
-        return prepared if prepared.function.queue is None else None
+    def _here(self, view: View, calls: Sequence[Call]) -> list[Prepared]:
+        """Calls without a queue of their own; no `write` beside one that has: that call would have to wait for it."""
+        prepared = []
+        for call in calls:
+            with suppress(Unacceptable):
+                prepared.append(self._tools.prepare(view, call))
+        here = [item for item in prepared if item.function.queue is None]
+        return here if len(here) == len(prepared) else [item for item in here if not _is_write(item)]
 
     async def run(
         self, view: View, turn: Turn, calls: Sequence[Call], slice_: Slice, next_opening: NextOpening
@@ -74,26 +78,31 @@ class InlineCalls:
         if opened is None:
             return await self._bench.journal.load(view.run), None
         view = opened
-        prepared = {call.index: item for call in calls if (item := self._prepared(view, call)) is not None}
-        tasks = {asyncio.create_task(self._performed(view, turn, item)): item for item in prepared.values()}
+        answered = view.log.turns[turn.number - 1].results  # by somebody else, before the opening
+        wanted = self._here(view, [call for call in calls if call.index not in answered])
+        tasks = {asyncio.create_task(self._performed(view, turn, item)): item for item in wanted}
         opening: Opening | None = None
+        faults: list[Exception] = []  # raised when the others have ended: a `write` of theirs would become unknown
         try:
             while tasks:
-                done = await self._some_done(tasks, slice_)
+                done = await self._some_done(view, turn, tasks, slice_)
                 for task in done:
                     item = tasks.pop(task)
-                    view, opening = await self._committed(view, turn, item, task.result(), next_opening)
+                    try:
+                        view, opening = await self._committed(view, turn, item, task.result(), next_opening)
+                    except Exception as fault:
+                        faults.append(fault)
                 if not done:
                     view = await self._interrupted(view, turn, tasks)
         finally:
             await _abort(tasks)
+        if faults:
+            raise faults[0]
         return view, opening
 
     async def _performed(self, view: View, turn: Turn, item: Prepared) -> Outcome:
         opened_at = self._opened_at[turn.number, item.call.index]
-        if _is_write(item) and not self._bench.liveness.may_send(opened_at):
-            return Outcome(failed=CallNotSent(SUSPENDED))
-        return await self._tools.perform(view, turn.number, item, ATTEMPT)
+        return await self._tools.perform(view, turn.number, item, ATTEMPT, opened_at)
 
     async def _opened(self, view: View, turn: Turn, calls: Sequence[Call]) -> View | None:
         """Open what the commit of the turn did not."""
@@ -105,10 +114,16 @@ class InlineCalls:
         return await self._bench.journal.commit(view, change)
 
     async def _some_done(
-        self, tasks: dict[asyncio.Task[Outcome], Prepared], slice_: Slice
+        self, view: View, turn: Turn, tasks: dict[asyncio.Task[Outcome], Prepared], slice_: Slice
     ) -> set[asyncio.Task[Outcome]]:
-        """Calls that ended; none when something is asked, or the slice is over, which it is for no `write`."""
-        timeout = None if any(map(_is_write, tasks.values())) else slice_.remaining
+        """Calls that ended; none when something is asked, or the slice is over.
+
+        With a `write` among them it is over at the deadline of the run, or when a tool does not heed its time limit.
+        """
+        timeout: float | None = slice_.remaining
+        if writes := [item for item in tasks.values() if _is_write(item)]:
+            left = [self._time_left(turn, item) for item in writes]
+            timeout = max(0.01, min([*left, until_deadline(view) or left[0]]))
         changed = asyncio.create_task(self._watched.changed.wait())
         try:
             waits: set[asyncio.Task[Any]] = {*tasks, changed}
@@ -182,16 +197,19 @@ class InlineCalls:
         for task, item in repeatable.items():
             del tasks[task]
             view = await self._closed(view, turn, item, HandedBack("The slice of the step ended."))
-        if not (tasks and self._watched.changed.is_set()):
-            return view
-        stop = await why_stopped(lambda: self._load(view))
-        if stop is None:
-            return view
-        for task, item in list(tasks.items()):
-            outcome = await aborted(task, stop)
+        stop: CallFailed | None = await why_stopped(lambda: self._load(view)) if tasks else None
+        ended = {task: item for task, item in tasks.items() if stop or self._time_left(turn, item) <= 0}
+        stop = stop or OutcomeUnknown("The tool did not end in its time.")
+        outcomes = await asyncio.gather(*(aborted(task, stop) for task in ended))
+        for (task, item), outcome in zip(ended.items(), outcomes, strict=True):
             del tasks[task]
             view, _ = await self._committed(view, turn, item, outcome, _nothing)
         return view
+
+    def _time_left(self, turn: Turn, item: Prepared) -> float:
+        """Seconds until a tool that ignores its time limit is left behind."""
+        latest = self._opened_at[turn.number, item.call.index] + item.function.timeout_seconds + STOP_PATIENCE
+        return latest - suspended_clock()
 
     async def _load(self, view: View) -> View:
         view = await self._bench.journal.load(view.run)
@@ -207,9 +225,10 @@ def _nothing(_: View, __: list[dict[str, object]], ___: int) -> None:
     """The run does not go on: no model call is next."""
 
 
-async def _abort(tasks: dict[asyncio.Task[Outcome], Prepared]) -> None:
+async def _abort(tasks: Collection[asyncio.Task[Outcome]]) -> None:
+    """End them; a tool that does not stop is left behind."""
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, Exception):
-            await task
+    if tasks:
+        done, _ = await asyncio.wait(tasks, timeout=STOP_PATIENCE)
+        await asyncio.gather(*done, return_exceptions=True)

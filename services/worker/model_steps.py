@@ -301,8 +301,8 @@ def _own_key(spec: AgentSpec, secrets: Revealed) -> str | None:
 
 def _until(view: View, leave_at: float | None) -> float | None:
     """Seconds until the deadline or the moment to leave; None for neither."""
-    state = view.now
-    waits = [] if state.deadline_at is None else [(state.deadline_at - state.now).total_seconds()]
+    left = view.now.time_left
+    waits = [] if left is None else [left]
     if leave_at is not None:
         waits.append(leave_at - time.monotonic())
     return max(0.01, min(waits)) if waits else None

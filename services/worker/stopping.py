@@ -13,12 +13,19 @@ from services.worker.journal import View
 from services.worker.tool_steps import Outcome
 
 STOP_PATIENCE = 10.0  # seconds that a cancelled tool has to end
+LOOK_AGAIN = 0.1  # seconds; the database's clock may be behind
 
 
 class RunStopped(CallFailed):
     """The run was cancelled while the call was in progress."""
 
     code = events.STOPPED
+
+
+def until_deadline(view: View) -> float | None:
+    """Seconds until a step is to look whether its run is overdue, lest nobody tells it in time; None for never."""
+    left = view.now.time_left
+    return None if left is None else max(LOOK_AGAIN, left)
 
 
 async def why_stopped(load: Callable[[], Awaitable[View]]) -> RunStopped | None:

@@ -119,14 +119,16 @@ class ToolSteps:
         }
         return NewEvent(events.TOOL_STARTED, data, events.tool_opened(turn, index, attempt))
 
-    async def perform(self, view: View, turn: int, prepared: Prepared, attempt: int) -> Outcome:
-        """Make the call. Never raises but for a bug; cancelling it aborts the call."""
+    async def perform(self, view: View, turn: int, prepared: Prepared, attempt: int, opened_at: float) -> Outcome:
+        """Make the call, opened then by `suspended_clock`. Raises only for a bug; cancelling it aborts the call."""
         call, function = prepared.call, prepared.function
         began = time.monotonic()
         try:
             secrets = await self._bench.vault.reveal(view.run.tenant_id, view.version.secrets)
         except SecretsAway as problem:
             return Outcome(failed=CallNotSent(str(problem)))
+        if function.effect is Effect.WRITE and not self._bench.liveness.may_send(opened_at):
+            return Outcome(failed=CallNotSent(SUSPENDED))
         run, index = view.run, call.index
         wanted = ToolCall(call.name, prepared.arguments, effect_id(run.run_id, turn, index))
         place = Place(run.run_id, self.claim, turn, attempt, index)

@@ -58,13 +58,14 @@ class TakingTurn:
                 view = await self._load()
             view = await self._resumed(view)
             action = next_action(view.log, view.now, self._bench.model_attempts)
-            view = await self._given_back(view, action)
+            going = self._may_go_on  # asked once: the slice may end between two looks
+            view = await self._given_back(view, action, going)
             match action:
                 case Done():
                     self._bench.journal.forget(self._run)
                     return Step(finished=True)
                 case RunCalls(turn, calls):
-                    if not self._may_go_on or not (fit := self._fit_inline(view, turn, calls)):
+                    if not going or not (fit := self._inline.fitting(view, turn, calls)):
                         return await self._handed_over(view, turn, calls)
                     view = await self._run_inline(view, turn, fit)
                 case CallModel(turn):
@@ -117,9 +118,9 @@ class TakingTurn:
         self._watched.seen(view.state.control_seq)
         return view
 
-    async def _given_back(self, view: View, action: Action) -> View:
+    async def _given_back(self, view: View, action: Action, going: bool) -> View:
         """Close what was opened here and is not sent after all, lest the run waits for it."""
-        if not (self._may_go_on and isinstance(action, RunCalls)):
+        if not (going and isinstance(action, RunCalls)):
             view = await self._inline.give_back(view)
         mine = view.log.open_attempt
         if isinstance(action, CallModel) or mine is None or mine.claim != self._watched.claim:
@@ -237,10 +238,6 @@ class TakingTurn:
 
     # Tool calls
 
-    def _fit_inline(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> tuple[Call, ...]:
-        """Calls that need no decision and no queue of their own, and were not tried before."""
-        return tuple(call for call in calls if self._inline.fits(view, turn, call))
-
     async def _run_inline(self, view: View, turn: Turn, calls: tuple[Call, ...]) -> View:
         view, self._opening = await self._inline.run(view, turn, calls, self._slice, self._next_opening)
         return view
@@ -248,7 +245,9 @@ class TakingTurn:
     def _next_opening(self, view: View, messages: list[dict[str, object]], input_seq: int) -> Opening | None:
         """The next model call, to be opened by the commit of the last result; None when that needs a decision."""
         limit = view.state.limit_steps
-        if not self._may_go_on or (limit is not None and view.state.turn >= limit) or view.log.rejections:
+        if not self._may_go_on or (limit is not None and view.state.turn >= limit):
+            return None
+        if view.log.rejections or view.log.fatal is not None:
             return None
         try:
             return self._models.opening(view, view.state.turn + 1, conversation(view, messages), input_seq)

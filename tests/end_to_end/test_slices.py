@@ -47,6 +47,7 @@ def scripts(item: str) -> dict[str, list[dict[str, Any]]]:
         "writes": [{"tool_calls": [order]}, {"tool_calls": [order]}, GOOD],
         "artifacts": [{"tool_calls": [write]}, {"tool_calls": [call("read_artifact", name="a.txt")]}, GOOD],
         "refused": [{"tool_calls": [call("nothing"), look]}, GOOD],
+        "outcome unknown": [{"tool_calls": [call("ship", item=f"broken-{item}"), order]}],
         "tool fails": [{"tool_calls": [call("look", item=f"broken-{item}")]}, GOOD],
         "provider fails": [
             {"tool_calls": [look]},
@@ -65,6 +66,7 @@ async def test_nothing_depends_on_where_a_slice_ends(platform: Platform) -> None
     counts: dict[str, list[int]] = {}
     for seconds in ("00", "60"):
         platform.tools.fail(f"/look/broken-{item}-{seconds}", 500)
+        platform.tools.fail(f"/ship/broken-{item}-{seconds}", 503)
         with platform.workers(2, WORKER_SLICE_SECONDS=seconds):
             logs[seconds], counts[seconds] = await run_all(platform, f"{item}-{seconds}")
     for name, log in logs["00"].items():
@@ -74,6 +76,7 @@ async def test_nothing_depends_on_where_a_slice_ends(platform: Platform) -> None
 
 async def run_all(platform: Platform, item: str) -> tuple[dict[str, Any], list[int]]:
     tools = [platform.tool("look", "read"), platform.tool("put", "idempotent"), platform.tool("order", "write")]
+    tools.append(platform.tool("ship", "write", on_unknown="fail"))
     async with platform.client() as api, platform.model() as model, platform.records() as records:
         ended = await asyncio.gather(
             *(run_one(platform, api, model, name, turns, tools) for name, turns in scripts(item).items())
@@ -151,6 +154,7 @@ async def test_a_write_that_outlives_the_slice_is_waited_for(platform: Platform)
             record = await records.run(run.id)
     record.check()
     assert not record.of("tool.failed")
+    assert {data["claim"] for data in record.of("tool.started")} == {record.of("model.started")[0]["claim"]}
     assert [platform.tools.count(f"/{name}/{item}") for name in ("look", "order")] == [1, 1]
 
 
