@@ -39,6 +39,7 @@ from services.worker.turns import TakingTurn
 RUN = RunKey(UUID(int=1), UUID(int=2))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Work = Callable[[], Awaitable[str]]
+LIMIT, PATIENCE = 1.0, 0.3  # seconds: of a tool, and with one that does not end
 
 
 class Scripted:
@@ -47,7 +48,7 @@ class Scripted:
     def __init__(self, work: dict[str, tuple[Effect, Work]]) -> None:
         self._work = work
         self.made: list[str] = []
-        self.functions = [ToolFunction(name, name, {}, effect, 0.2) for name, (effect, _) in work.items()]
+        self.functions = [ToolFunction(name, name, {}, effect, LIMIT) for name, (effect, _) in work.items()]
 
     async def call(self, call: ToolCall, context: ToolContext) -> ToolResult:
         self.made.append(call.name)
@@ -147,19 +148,29 @@ async def broken() -> str:
     raise KeyError("a fault of the tool's own code")
 
 
-async def deaf() -> str:
-    """Does not end when it is cancelled."""
-    until = suspended_clock() + 0.6
-    while (left := until - suspended_clock()) > 0:
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(left)
-    return "late"
+class Deaf:
+    """Does not end when it is cancelled, but at the end of a test."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def __enter__(self) -> Work:
+        return self._work
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+
+    async def _work(self) -> str:
+        while not self._over:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.02)
+        return "late"
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (inline, stopping):
-        monkeypatch.setattr(module, "STOP_PATIENCE", 0.1)
+        monkeypatch.setattr(module, "STOP_PATIENCE", PATIENCE)
 
 
 async def test_a_fault_of_one_call_aborts_no_write() -> None:
@@ -202,27 +213,29 @@ async def test_nothing_is_sent_by_who_was_suspended_while_secrets_were_read(by: 
 
 async def test_a_write_that_ignores_its_time_limit_is_unknown() -> None:
     """Rule 13: after a limit; a read beside it that ignores its end holds nobody up either."""
-    rig = Rig(order=(Effect.WRITE, deaf), look=(Effect.READ, deaf))
-    async with asyncio.timeout(1):
-        await rig.run()
+    with Deaf() as deaf:
+        rig = Rig(order=(Effect.WRITE, deaf), look=(Effect.READ, deaf))
+        async with asyncio.timeout(10):
+            await rig.run()
     assert rig.results == {"order": "outcome_unknown"}
     assert not rig.log.open_tool_attempts
 
 
 async def test_writes_are_aborted_side_by_side() -> None:
     """Rule 13: a cancel does not wait for one tool after the other."""
-    rig = Rig(a=(Effect.WRITE, deaf), b=(Effect.WRITE, deaf), c=(Effect.WRITE, deaf), d=(Effect.WRITE, deaf))
-    rig.desired = "cancelled"
-    rig.watched.hint()
-    async with asyncio.timeout(0.25):
-        await rig.run()
+    with Deaf() as deaf:
+        rig = Rig(a=(Effect.WRITE, deaf), b=(Effect.WRITE, deaf), c=(Effect.WRITE, deaf), d=(Effect.WRITE, deaf))
+        rig.desired = "cancelled"
+        rig.watched.hint()
+        async with asyncio.timeout(3 * PATIENCE):
+            await rig.run()
     assert [attempts[0].code for attempts in rig.turn.attempts.values()] == ["stopped"] * 4
 
 
 @pytest.mark.parametrize("by", ["slice", "activity"])
 async def test_a_write_knows_the_deadline(by: str) -> None:
     """Rule 13: Temporal tells a step once that it is to look, and a pause may have been that."""
-    rig = Rig(0.05, order=(Effect.WRITE, after(0.19)))
+    rig = Rig(0.05, order=(Effect.WRITE, after(0.9)))
     if by == "slice":
         await rig.run()
     else:
@@ -237,6 +250,19 @@ async def test_a_call_that_was_handed_back_is_not_waited_for() -> None:
     asyncio.get_running_loop().call_later(0.02, rig.watched.leave)
     assert (await rig.activity().make(CallRef(1, 0))).again
     assert [(attempt.code, attempt.retry_at) for attempt in rig.turn.attempts[0]] == [("handed_back", None)]
+
+
+@pytest.mark.parametrize("by", ["slice", "activity"])
+async def test_a_worker_that_stops_while_a_step_reads_is_heard(by: str) -> None:
+    """Rule 15: it is told once, and reading clears what was told."""
+    rig = Rig(look=(Effect.READ, after(0.5)))
+    rig.watched.leave()
+    rig.watched.seen(0)
+    if by == "slice":
+        await rig.run()
+    else:
+        assert (await rig.activity().make(CallRef(1, 0))).again
+    assert [attempt.code for attempt in rig.turn.attempts[0]] == ["handed_back"]
 
 
 async def test_a_write_is_not_made_where_another_call_would_wait_for_it() -> None:
