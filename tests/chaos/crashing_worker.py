@@ -35,7 +35,7 @@ from services.worker.journal import Journal, View
 from services.worker.keys import RunKey
 
 MODULE = "tests.chaos.crashing_worker"
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 2.5
 WAIT_FOR_THE_SERVICE = 0.4  # seconds; the service answers such calls later
 
 

@@ -118,7 +118,7 @@ async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
     names = ("look", "put", "order")
     tools = [platform.tool(*each) for each in zip(names, ("read", "idempotent", "write"), strict=True)]
     turns: list[dict[str, Any]] = [{"tool_calls": [call(name, item=item) for name in names]}, GOOD]
-    settings = {"WORKER_SLICE_SECONDS": "1" if asked == "nothing" else "60", "CRASH_PLANS": str(tmp_path)}
+    settings = {"WORKER_SLICE_SECONDS": "2" if asked == "nothing" else "60", "CRASH_PLANS": str(tmp_path)}
     with platform.workers(1, crashing_worker.MODULE, **settings):
         async with platform.client() as api, platform.model() as model, platform.records() as records:
             agent = await platform.agent(api, model, turns, tools=tools)
@@ -130,10 +130,10 @@ async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
                 await api.runs.cancel(run.id)
             if asked == "pause":
                 await api.runs.pause(run.id)
-                await records.until(run.id, lambda seen: seen.row["status"] == "paused", 8)
+                await records.until(run.id, lambda seen: seen.row["status"] == "paused")
                 assert platform.tools.count(f"/look/{item}") == 0
                 await api.runs.resume(run.id)
-            await api.runs.wait(run.id, timeout=8)
+            await api.runs.wait(run.id, timeout=20)
             record = await records.run(run.id)
     record.check("cancelled" if asked == "cancel" else "completed")
     assert [(data["code"], data["sent"]) for data in record.of("tool.failed")] == [("handed_back", False)] * 3
@@ -202,9 +202,9 @@ async def test_a_model_call_that_was_opened_and_is_not_made_is_given_back(
                 await api.runs.cancel(run.id)
             else:
                 await api.runs.pause(run.id)
-                await records.until(run.id, lambda seen: seen.row["status"] == "paused", 8)
+                await records.until(run.id, lambda seen: seen.row["status"] == "paused")
                 await api.runs.resume(run.id)
-            await api.runs.wait(run.id, timeout=8)
+            await api.runs.wait(run.id, timeout=20)
             record = await records.run(run.id)
             requests = await model.requests(agent)
     record.check("cancelled" if asked == "cancel" else "completed")
