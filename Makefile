@@ -28,7 +28,7 @@ check: setup-dev ## Format, lint, types, import contracts, unit tests, locks: se
 	$(BIN)/pytest tests/unit -q -n 2 --dist loadgroup
 
 test: setup-dev ## Every test, on real servers (ARGS="-k name" chooses)
-	$(BIN)/pytest tests -n 3 --dist loadgroup $(ARGS)
+	$(BIN)/pytest tests -n 2 --dist loadgroup $(ARGS)
 
 demo: setup ## Watch an agent survive the death of its worker
 	@$(BIN)/python -m deploy.demo

@@ -62,7 +62,7 @@ from services.worker.workflows.agent_run import AgentRunWorkflow
 logger = logging.getLogger(__name__)
 MODULE = "services.worker.main"
 CONNECT_PAUSE = 0.5  # seconds
-POLLS_END_SECONDS = 0.4  # that a busy Temporal needs to hear that a worker asks for no more
+POLLS_END_SECONDS = 0.2  # that Temporal needs to hear that a worker asks for no more
 
 
 class Process:
