@@ -34,6 +34,7 @@ class ObservedPlatform(EmbeddedPlatform):
         super().__init__(directory, tools, tools_url)
         self._observed = {
             "API_COUNT_SECONDS": "0.5",
+            "WORKER_SLICE_SECONDS": "0",  # steps of both kinds: each call is an activity of its own
             "OTEL_EXPORTER_OTLP_ENDPOINT": traces_url,
             "LANGFUSE_HOST": langfuse,
             "LANGFUSE_PUBLIC_KEY": "pk-lf-observed",

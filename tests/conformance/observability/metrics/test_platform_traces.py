@@ -27,7 +27,7 @@ def told(span: Span) -> dict[str, str | int]:
 
 async def traced(platform: ObservedPlatform, receiver: Receiver) -> tuple[Record, dict[str, Span], dict[str, str]]:
     """A run, its spans by id, and the path of each tool."""
-    with platform.workers(1, WORKER_SLICE_SECONDS="0"):  # each call is an activity of its own
+    with platform.workers(1):
         run_id, paths = await scenario.start_traced(platform, {"baggage": "secret=1", "tracestate": "a=b"})
         async with platform.records() as records:
             record = await records.run(run_id)
