@@ -97,25 +97,31 @@ def _from_file(path: Path) -> Token:
 
 def _checked(grounds: Grounds, openapi: Path | None, one_way: bool, *, quiet: bool) -> Report:
     report = Report()
-    parties = [
-        Party(f"tenant {name}", grounds.api_url, token) for name, token in zip("AB", grounds.tokens, strict=True)
-    ]
-    try:
-        if parties[0].whoami()[0] == parties[1].whoami()[0]:
-            raise CheckImpossible("both tokens are of the same tenant")
-        document = _document(grounds.api_url, openapi)
-        furnished(parties[0], parties[1])
-        for attacker, victim in (parties, parties[::-1])[: 1 if one_way else 2]:
-            if not quiet:
-                error_console().print(f"{attacker.name} attacks {victim.name} …", style="dim")
-            Check(attacker, victim, document).run(report)
-            if grounds.embedded:
-                _attack_servers(grounds, attacker, victim, report)
-    finally:
-        for party in parties:
-            furnishing.clear(party)
-            party.close()
+    document = _document(grounds.api_url, openapi)
+    sides = list(zip("AB", grounds.tokens, strict=True))
+    for attacking, attacked in (sides, sides[::-1])[: 1 if one_way else 2]:
+        if not quiet:
+            error_console().print(f"tenant {attacking[0]} attacks tenant {attacked[0]} …", style="dim")
+        parties = [Party(f"tenant {name}", grounds.api_url, token) for name, token in (attacking, attacked)]
+        try:
+            _one_direction(grounds, parties[0], parties[1], document, report)
+        finally:
+            for party in parties:
+                furnishing.clear(party)
+                party.close()
     return report
+
+
+def _one_direction(grounds: Grounds, attacker: Party, victim: Party, document: Any, report: Report) -> None:
+    """Each has things of its own for each: an attacker deletes what it has, to see that deleting works."""
+    if attacker.whoami()[0] == victim.whoami()[0]:
+        raise CheckImpossible("both tokens are of the same tenant")
+    for party in (attacker, victim):
+        furnishing.await_erasures(party)
+    furnished(attacker, victim)
+    Check(attacker, victim, document).run(report)
+    if grounds.embedded:
+        _attack_servers(grounds, attacker, victim, report)
 
 
 def _document(api_url: str, openapi: Path | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from secrets import token_hex
 from typing import Any
@@ -13,6 +14,7 @@ from services.cli.isolation.parties import Party, Shot, segment
 
 MODEL = "isolation-check/none"  # of no provider: runs end without a model call
 PATIENCE_SECONDS = 5.0
+ERASING_SECONDS = 60.0
 
 
 def furnish(party: Party, shared: str, patience: float) -> None:
@@ -135,6 +137,15 @@ def nowhere() -> dict[str, str]:
     ):
         random[name] = f"isolation-{token_hex(8)}"
     return {**random, "number": "1", "label": f"isolation:{token_hex(8)}"}
+
+
+def await_erasures(party: Party) -> None:
+    """Until what was deleted before is gone, lest an attack seems to do it; a minute at the most."""
+    until = time.monotonic() + ERASING_SECONDS
+    while time.monotonic() < until:
+        if all(each["status"] == "done" for each in party.make(Shot("GET", "/v1/erasures"))["items"]):
+            return
+        time.sleep(0.5)
 
 
 def clear(party: Party) -> None:
