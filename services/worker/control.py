@@ -53,6 +53,8 @@ class ControlWatch:
         self._watched: set[Watched] = set()
         self._hinted = asyncio.Event()
         self._leaving = False
+        self._may_return = asyncio.Event()
+        self._may_return.set()
 
     @contextlib.contextmanager
     def watch(self, run: RunKey) -> Iterator[Watched]:
@@ -73,9 +75,18 @@ class ControlWatch:
         """Read the rows now: something was asked of some run."""
         self._hinted.set()
 
+    def hold(self) -> None:
+        """The worker is about to stop: no step returns until it leaves, lest this process is given what follows."""
+        self._may_return.clear()
+
+    async def may_return(self) -> None:
+        """Wait, where steps are held."""
+        await self._may_return.wait()
+
     def leave(self) -> None:
         """The worker stops: every step returns at its next commit."""
         self._leaving = True
+        self._may_return.set()
         for watched in self._watched:
             watched.leave()
 

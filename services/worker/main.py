@@ -189,6 +189,7 @@ async def _hand_over(workers: Sequence[Worker], control: ControlWatch) -> None:
 
     A workflow task that Temporal gives to a poll that is being closed is lost for ten seconds.
     """
+    control.hold()
     stopping = [asyncio.create_task(worker.shutdown()) for worker in workers]
     await asyncio.sleep(POLLS_END_SECONDS)
     control.leave()

@@ -41,12 +41,16 @@ class StepActivities:
     @activity.defn(name=TAKE_TURN)
     async def take_turn(self, request: TurnRequest) -> Step:
         with self._control.watch(this_run()) as watched:
-            return await attended(self._turn(request, watched), watched)
+            step = await attended(self._turn(request, watched), watched)
+        await self._control.may_return()
+        return step
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, call: CallRef) -> ToolOutcome:
         with self._control.watch(this_run()) as watched:
-            return await attended(self._tool(call, watched), watched)
+            outcome = await attended(self._tool(call, watched), watched)
+        await self._control.may_return()
+        return outcome
 
     async def step(self, run: RunKey, request: TurnRequest | CallRef) -> Step | ToolOutcome:
         """The same outside Temporal, for a child process."""
@@ -90,6 +94,7 @@ class StepActivities:
     async def finish_run(self, request: EndRequest) -> None:
         with self._control.watch(this_run()) as watched:
             await attended(self._end(watched, request), watched)
+        await self._control.may_return()
 
     async def _end(self, watched: Watched, request: EndRequest) -> None:
         run = watched.run
