@@ -22,6 +22,8 @@ DYNAMIC_CONFIG = {
     # Partitions blur fairness and bring nothing on one node.
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
+    # What is given to a poll of a worker that stops would be lost for the task's timeout.
+    "frontend.enableCancelWorkerPollsOnShutdown": "true",
 }
 # Without these SQLite halves the throughput.
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -67,6 +67,15 @@ class ControlWatch:
         finally:
             self._watched.discard(watched)
 
+    @contextlib.asynccontextmanager
+    async def attend(self, run: RunKey) -> AsyncIterator[Watched]:
+        """Watch a step that Temporal gave; it does not return, nor fail, while steps are held."""
+        with self.watch(run) as watched:
+            try:
+                yield watched
+            finally:
+                await self._may_return.wait()
+
     @property
     def busy(self) -> int:
         return len(self._watched)
@@ -78,10 +87,6 @@ class ControlWatch:
     def hold(self) -> None:
         """The worker is about to stop: no step returns until it leaves, lest this process is given what follows."""
         self._may_return.clear()
-
-    async def may_return(self) -> None:
-        """Wait, where steps are held."""
-        await self._may_return.wait()
 
     def leave(self) -> None:
         """The worker stops: every step returns at its next commit."""

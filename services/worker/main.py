@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import uvloop
@@ -46,6 +46,7 @@ from services.worker.erasing.eraser import Eraser
 from services.worker.erasing.stores import Stores
 from services.worker.health import health_server
 from services.worker.journal import Journal
+from services.worker.leaving import hand_over
 from services.worker.liveness import Liveness
 from services.worker.metering import Meter
 from services.worker.observing import Observer
@@ -62,7 +63,6 @@ from services.worker.workflows.agent_run import AgentRunWorkflow
 logger = logging.getLogger(__name__)
 MODULE = "services.worker.main"
 CONNECT_PAUSE = 0.5  # seconds
-POLLS_END_SECONDS = 0.2  # that Temporal needs to hear that a worker asks for no more
 
 
 class Process:
@@ -172,28 +172,14 @@ async def serve(settings: WorkerSettings, build: BuildTools, module: str) -> Non
                 workers = starting.result()
                 ready = True
                 logger.info("ready", extra={"fields": {"worker": process.liveness.label}})
-                async with AsyncExitStack() as running:
-                    for worker in workers:
-                        await running.enter_async_context(worker)
-                    await stopped.wait()
-                    logger.info("stopping: steps in progress go to other workers")
-                    await _hand_over(workers, process.control)
+                serving = [group.create_task(worker.run()) for worker in workers]
+                await stopped.wait()
+                logger.info("stopping: steps in progress go to other workers")
+                await hand_over(workers, serving, process.control)
             starting.cancel()
             background.stop()
     finally:
         await process.close()
-
-
-async def _hand_over(workers: Sequence[Worker], control: ControlWatch) -> None:
-    """Stop asking for work, and only then let steps return: what follows them must not be given to this process.
-
-    A workflow task that Temporal gives to a poll that is being closed is lost for ten seconds.
-    """
-    control.hold()
-    stopping = [asyncio.create_task(worker.shutdown()) for worker in workers]
-    await asyncio.sleep(POLLS_END_SECONDS)
-    control.leave()
-    await asyncio.gather(*stopping)
 
 
 async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> None:

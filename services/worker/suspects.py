@@ -45,7 +45,7 @@ class SuspectActivities:
 
     async def _in_child(self, name: str, request: TurnRequest | CallRef) -> Any:
         run = this_run()
-        with self._control.watch(run) as watched:
+        async with self._control.attend(run) as watched:
             return await attended(self._child(name, run, _REQUESTS[name].dump_json(request)), watched)
 
     async def _child(self, name: str, run: RunKey, request: bytes) -> Any:

@@ -187,11 +187,14 @@ def strike_beginnings() -> None:
 class Idle:
     """A worker that is not there."""
 
-    async def __aenter__(self) -> Idle:
-        return self
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
 
-    async def __aexit__(self, *_: object) -> None:
-        return None
+    async def run(self) -> None:
+        await self._told.wait()
+
+    async def shutdown(self) -> None:
+        self._told.set()
 
 
 def in_role(role: str) -> Callable[..., Any]:

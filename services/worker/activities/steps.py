@@ -40,17 +40,13 @@ class StepActivities:
 
     @activity.defn(name=TAKE_TURN)
     async def take_turn(self, request: TurnRequest) -> Step:
-        with self._control.watch(this_run()) as watched:
-            step = await attended(self._turn(request, watched), watched)
-        await self._control.may_return()
-        return step
+        async with self._control.attend(this_run()) as watched:
+            return await attended(self._turn(request, watched), watched)
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, call: CallRef) -> ToolOutcome:
-        with self._control.watch(this_run()) as watched:
-            outcome = await attended(self._tool(call, watched), watched)
-        await self._control.may_return()
-        return outcome
+        async with self._control.attend(this_run()) as watched:
+            return await attended(self._tool(call, watched), watched)
 
     async def step(self, run: RunKey, request: TurnRequest | CallRef) -> Step | ToolOutcome:
         """The same outside Temporal, for a child process."""
@@ -92,9 +88,8 @@ class StepActivities:
 
     @activity.defn(name=FINISH_RUN)
     async def finish_run(self, request: EndRequest) -> None:
-        with self._control.watch(this_run()) as watched:
+        async with self._control.attend(this_run()) as watched:
             await attended(self._end(watched, request), watched)
-        await self._control.may_return()
 
     async def _end(self, watched: Watched, request: EndRequest) -> None:
         run = watched.run
