@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -68,7 +69,7 @@ class SuspectActivities:
             raise ApplicationError("The process that made this step died.", type=WORKER_LOST, non_retryable=True)
         answer = json.loads(output)
         if "error" in answer:
-            raise _failure(answer["error"])
+            raise failure_of(answer["error"])
         return _RESULTS[name].validate_python(answer["result"])
 
 
@@ -84,8 +85,26 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
         child.kill()
 
 
-def _failure(told: dict[str, Any]) -> ApplicationError:
-    return ApplicationError(told["message"], type=told["type"], non_retryable=told["non_retryable"])
+def told_of(failure: ApplicationError) -> dict[str, Any]:
+    """What a child says of a failure; `next_retry_delay` in seconds, None where Temporal's policy decides."""
+    delay = failure.next_retry_delay
+    return {
+        "type": failure.type,
+        "message": failure.message,
+        "non_retryable": failure.non_retryable,
+        "next_retry_delay": None if delay is None else delay.total_seconds(),
+    }
+
+
+def failure_of(told: dict[str, Any]) -> ApplicationError:
+    """The failure that a child told of."""
+    delay = told["next_retry_delay"]
+    return ApplicationError(
+        told["message"],
+        type=told["type"],
+        non_retryable=told["non_retryable"],
+        next_retry_delay=None if delay is None else timedelta(seconds=delay),
+    )
 
 
 async def make_step(activities: StepActivities, name: str, tenant_id: str, run_id: str) -> None:
@@ -96,7 +115,6 @@ async def make_step(activities: StepActivities, name: str, tenant_id: str, run_i
         result = await activities.step(run, request)
         answer: dict[str, Any] = {"result": json.loads(_RESULTS[name].dump_json(result))}
     except Exception as error:
-        told = reported(error)
-        answer = {"error": {"type": told.type, "message": told.message, "non_retryable": told.non_retryable}}
+        answer = {"error": told_of(reported(error))}
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
