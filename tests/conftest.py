@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.groups",
     "tests.fixtures.secrecy",
     "tests.fixtures.stack",
+    "tests.fixtures.commands",
     "tests.fixtures.compose.project",
     "tests.fixtures.where",
 ]

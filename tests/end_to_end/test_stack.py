@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.state import STATE_VERSION
-from tests.fixtures.commands import agent_runtime, family, reachable_directory, running_at, status, until, up
+from tests.fixtures.commands import agent_runtime, family, status, until, up
 
 SERVERS = ("postgres", "valkey", "object-store", "temporal")
 # What a user waits on an idle machine is a figure of `up`; here other tests run beside.
@@ -27,25 +26,6 @@ pytestmark = [
     pytest.mark.xdist_group("embedded-stack"),
     pytest.mark.embedded("up, status, down and the processes of the embedded stack itself"),
 ]
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A place for states of a test's own."""
-    with reachable_directory() as directory:
-        yield directory
-
-
-@pytest.fixture(scope="module")
-def state() -> Iterator[Path]:
-    """The state that most tests share; each finds it running and may leave it dead."""
-    with reachable_directory() as directory:
-        yield directory / "state"
-
-
-@pytest.fixture
-def running(state: Path) -> dict[str, Any]:
-    return running_at(state)
 
 
 def test_up_tells_what_runs_and_where(running: dict[str, Any], state: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +13,9 @@ import psutil
 import pytest
 
 from deploy.embedded.control import SUPERVISOR
-from tests.fixtures.commands import (
-    BUSY_STOP_SECONDS,
-    agent_runtime,
-    family,
-    reachable_directory,
-    running_at,
-    until,
-    up,
-)
+from tests.fixtures.commands import BUSY_STOP_SECONDS, agent_runtime, family, until, up
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("embedded-stack")]
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A place for states of a test's own."""
-    with reachable_directory() as directory:
-        yield directory
-
-
-@pytest.fixture(scope="module")
-def state() -> Iterator[Path]:
-    """The state that most tests share; each finds it running and may leave it dead."""
-    with reachable_directory() as directory:
-        yield directory / "state"
-
-
-@pytest.fixture
-def running(state: Path) -> dict[str, Any]:
-    return running_at(state)
 
 
 def test_the_demo_tenant_is_made_once_and_outlives_a_restart(running: dict[str, Any], state: Path) -> None:

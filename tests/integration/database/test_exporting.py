@@ -99,12 +99,8 @@ async def test_the_root_comes_early_and_again_when_it_is_complete(
     assert receiver.complete(str(run))
 
 
-async def test_who_dies_before_it_noted_what_it_sent_sends_the_same_again(
-    home: Household, receiving: tuple[Exporting, ReceiverOfTraces], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exporting, receiver = receiving
-    run = await answered(home)
-    await end(home, run)
+async def look_and_die(exporting: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send what there is, and die before it is noted."""
 
     async def die(*_: object, **__: object) -> bool:
         raise Killed
@@ -113,6 +109,15 @@ async def test_who_dies_before_it_noted_what_it_sent_sends_the_same_again(
         patched.setattr(projections, "advance", die)
         with pytest.raises(Killed):
             await exporting.look()
+
+
+async def test_who_dies_before_it_noted_what_it_sent_sends_the_same_again(
+    home: Household, receiving: tuple[Exporting, ReceiverOfTraces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporting, receiver = receiving
+    run = await answered(home)
+    await end(home, run)
+    await look_and_die(exporting, monkeypatch)
     await exporting.look()
     trace = receiver.trace(str(run))
     assert [len(copies) for copies in trace.values()] == [2, 2]
@@ -253,14 +258,7 @@ async def test_who_dies_before_it_noted_what_was_refused_leaves_no_refusal(
     exporting, receiver = receiving
     run = await answered(home)
     receiver.fault = lambda spans: Fault(status=400)
-
-    async def die(*_: object, **__: object) -> bool:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(projections, "advance", die)
-        with pytest.raises(Killed):
-            await exporting.look()
+    await look_and_die(exporting, monkeypatch)
     await end(home, run)
     await exporting.look()
     assert await refused(home) == ["1-4"]
