@@ -130,7 +130,7 @@ class RunningTool:
         try:
             while True:
                 changed = asyncio.create_task(self._watched.changed.wait())
-                timeout = until_deadline(view)
+                timeout = 0 if self._hands_back(prepared) else until_deadline(view)
                 await asyncio.wait((task, changed), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
                 if task.done():
@@ -142,9 +142,12 @@ class RunningTool:
 
     async def _must_stop(self, prepared: Prepared) -> CallFailed | None:
         """Why the call in progress is to be aborted; None when it goes on."""
-        if self._watched.leaving and prepared.function.effect is not Effect.WRITE:
+        if self._hands_back(prepared):
             return HandedBack("The worker stops; another one goes on.")
         return await why_stopped(self._load)
+
+    def _hands_back(self, prepared: Prepared) -> bool:
+        return self._watched.leaving and prepared.function.effect is not Effect.WRITE
 
     async def _after_failure(
         self, view: View, turn: Turn, prepared: Prepared, number: int, failed: CallFailed

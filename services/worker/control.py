@@ -19,7 +19,10 @@ POLL_SECONDS = 1.0
 
 @dataclass(eq=False)
 class Watched:
-    """A step in progress. `changed` wakes it: its row is to be read (`asked`), or the worker stops (`leaving`)."""
+    """A step in progress. `changed` wakes it: its row is to be read (`asked`), or the worker stops (`leaving`).
+
+    Whoever waits for it looks at `leaving` first: it is told once, perhaps while the step was reading.
+    """
 
     run: RunKey
     claim: str = field(default_factory=lambda: uuid4().hex[:12])  # names this activity in what it opens

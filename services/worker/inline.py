@@ -124,6 +124,8 @@ class InlineCalls:
         if writes := [item for item in tasks.values() if _is_write(item)]:
             left = [self._time_left(turn, item) for item in writes]
             timeout = max(0.01, min([*left, until_deadline(view) or left[0]]))
+        if self._watched.leaving and len(writes) < len(tasks):
+            timeout = 0  # those that may be repeated are given back
         changed = asyncio.create_task(self._watched.changed.wait())
         try:
             waits: set[asyncio.Task[Any]] = {*tasks, changed}

@@ -194,14 +194,14 @@ class ModelSteps:
     async def _until_done(self, view: View, call: asyncio.Task[None]) -> None:
         leave_at: float | None = None
         while True:
+            if self._watched.leaving and leave_at is None:
+                leave_at = time.monotonic() + ABORT_AFTER_LEAVING
             changed = asyncio.create_task(self._watched.changed.wait())
             timeout = _until(view, leave_at)
             await asyncio.wait((call, changed), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
             if call.done():
                 return await call
-            if self._watched.leaving and leave_at is None:
-                leave_at = time.monotonic() + ABORT_AFTER_LEAVING
             view = await self._reread(view)
             if leave_at is not None and time.monotonic() >= leave_at:
                 raise Stopped(events.HANDED_BACK, "The worker stops; another one goes on.")

@@ -252,6 +252,19 @@ async def test_a_call_that_was_handed_back_is_not_waited_for() -> None:
     assert [(attempt.code, attempt.retry_at) for attempt in rig.turn.attempts[0]] == [("handed_back", None)]
 
 
+@pytest.mark.parametrize("by", ["slice", "activity"])
+async def test_a_worker_that_stops_while_a_step_reads_is_heard(by: str) -> None:
+    """Rule 15: it is told once, and reading clears what was told."""
+    rig = Rig(look=(Effect.READ, after(0.5)))
+    rig.watched.leave()
+    rig.watched.seen(0)
+    if by == "slice":
+        await rig.run()
+    else:
+        assert (await rig.activity().make(CallRef(1, 0))).again
+    assert [attempt.code for attempt in rig.turn.attempts[0]] == ["handed_back"]
+
+
 async def test_a_write_is_not_made_where_another_call_would_wait_for_it() -> None:
     """What has a queue of its own is an activity of its own, which begins when the step is over."""
     rig = Rig(order=(Effect.WRITE, after(0)), look=(Effect.READ, after(0)), own=(Effect.READ, after(0)))
