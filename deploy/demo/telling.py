@@ -28,6 +28,9 @@ def told(event: Event) -> str | None:
         return f"[cyan]{worker_name(data['worker'])}[/]  turn {data['turn']}  {_answer(data)}"
     if kind == "model.failed":
         return f"[yellow]turn {data['turn']}, attempt {data['attempt']} is closed[/]: {quoted(data['message'])}"
+    if kind == "tool.failed":
+        call = f"call {data['index'] + 1} of turn {data['turn']}, attempt {data['attempt']}"
+        return f"[yellow]{call} is closed[/]: {quoted(data['message'])}"
     if kind == "tool.completed":
         mark = "[red]✗[/]" if data["is_error"] else "[green]✓[/]"
         result = f"{mark} {quoted(data['name'])}  [dim]{quoted(data['content'], 76)}[/]"
