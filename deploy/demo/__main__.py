@@ -58,7 +58,8 @@ def main() -> int:
         return INTERRUPTED
     except (*BREAKING, ExceptionGroup, TimeoutError) as failure:
         console.print(f"\n[bold red]The demo broke off:[/] {_said(failure)}", markup=True)
-        console.print("[dim]With --keep its logs are left behind.[/]")
+        for note in getattr(failure, "__notes__", []):
+            console.print(f"[dim]{note}[/]", soft_wrap=True)
         return BROKEN
     false = [claim for claim in claims if not claim.holds]
     console.print(

@@ -79,8 +79,7 @@ class Story:
                 async with asyncio.timeout(STORY_SECONDS):
                     return await self._run(client, model, main)
             except TimeoutError:
-                last = main.events[-1]["type"] if main.events else "nothing"
-                raise StoryBroken(f"it was not over after {STORY_SECONDS:.0f} s; the last event was {last}") from None
+                raise StoryBroken(await _where(client, main)) from None
 
     async def _make_agents(self, client: AsyncClient) -> None:
         for name in ("stock-keeper", "explainer"):
@@ -202,6 +201,17 @@ class Story:
             contents={artifact.id: await client.artifacts.read(artifact.id) for artifact in artifacts},
             explanations=explained,
         )
+
+
+async def _where(client: AsyncClient, main: Following) -> str:
+    """Where the story stands that took too long: what was seen of its run, and what its log says."""
+    seen = main.events[-1]["type"] if main.events else "nothing"
+    run = await client.runs.get(main.run.id)
+    log = [event async for event in client.runs.events(run.id)]
+    return (
+        f"it was not over after {STORY_SECONDS:.0f} s. Of run {run.id}, {len(main.events)} of {len(log)} events came, "
+        f"the last one {seen}; it is {run.status}"
+    )
 
 
 def _place(event: Event) -> tuple[Any, Any]:

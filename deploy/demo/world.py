@@ -59,12 +59,21 @@ class World:
 
 @contextmanager
 def world(watch: Callable[[Stack], None], *, keep: bool = False) -> Iterator[World]:
-    """Start it all, and take it all away again, but for the files with `keep`; `watch` gets the stack first."""
+    """Start it all, and take it all away again; `watch` gets the stack first.
+
+    The files stay with `keep`, and after a failure, which then has a note that says where.
+    """
     with ExitStack() as held:
         # Not below a private directory: PostgreSQL, started by root, runs as another user and must get there.
         scratch = Path(tempfile.mkdtemp(prefix="agent-runtime-demo-"))
-        if not keep:
-            held.callback(shutil.rmtree, scratch, ignore_errors=True)
+
+        def leave(_kind: object, failure: BaseException | None, _trace: object) -> None:
+            if isinstance(failure, Exception):
+                failure.add_note(f"Its files are left in {scratch}, its logs in {scratch / 'state' / 'logs'}.")
+            elif not keep:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+        held.push(leave)
         scratch.chmod(0o711)
         inventory = Inventory()
         inventory_url = held.enter_context(serving(inventory.app))

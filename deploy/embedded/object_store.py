@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -15,6 +16,9 @@ from deploy.embedded.state import StateDirectory, write_private
 BUCKET = "agent-runtime"
 # Longer paths of sockets are refused by the system.
 LONGEST_SOCKET_PATH = 100
+# Where its parts reach each other, whatever TMPDIR says (weed/command/mini.go of SeaweedFS 4.48).
+SOCKETS = Path("/tmp")  # noqa: S108
+ADMIN_DISTANCE = 10_000
 
 
 class ObjectStore:
@@ -24,14 +28,19 @@ class ObjectStore:
 
     def __init__(self, state: StateDirectory, ports: Ports) -> None:
         self._state = state
-        # Each that is left out would be the same for two stacks. The admin part listens even when it is off,
-        # and other parts look for it at this distance whatever `admin.port.grpc` says.
-        self._ports = {
-            f"{part}.port{kind}": ports[f"object-store-{part}{kind}"]
-            for part in ("s3", "master", "volume", "filer")
-            for kind in ("", ".grpc")
-        }
-        self._ports["admin.port"] = ports.take("object-store-admin", twin=10_000)
+        # Each that is left out would be the same for two stacks.
+        self._ports: dict[str, int] = {}
+        calls: dict[str, int] = {}
+        for part in ("s3", "master", "volume", "filer"):
+            self._ports[f"{part}.port"] = ports[f"object-store-{part}"]
+            calls[part] = ports.take(f"object-store-{part}.grpc", fits=functools.partial(_has_room, part))
+            self._ports[f"{part}.port.grpc"] = calls[part]
+        # The admin part listens even when it is off, and other parts look for it at this distance whatever
+        # `admin.port.grpc` says.
+        admin = ports.take("object-store-admin", twin=ADMIN_DISTANCE, fits=functools.partial(_has_room, "admin"))
+        self._ports["admin.port"] = admin
+        calls["admin"] = admin + ADMIN_DISTANCE
+        self._leaves = tuple(_call_socket(part, port) for part, port in calls.items())
 
     @property
     def _home(self) -> Path:
@@ -79,13 +88,15 @@ class ObjectStore:
     def program(self) -> Program:
         return Program(
             name=self.name,
-            argv=(str(find_weed()), "mini", f"-options={self._home / 'options'}"),
+            # Its logs would else also be files in /tmp.
+            argv=(str(find_weed()), "-logtostderr=true", "mini", f"-options={self._home / 'options'}"),
             directory=self._home,
             ready=self._is_ready,
             address=f"{LOOPBACK}:{self._ports['s3.port']}",
             # Its collector would otherwise keep twice of what it uses. The limit stands well above what it maps: at
             # 160 MiB it collected all the time, a tenth of a core for nothing.
             environment={"HOME": str(self._home), "GOMEMLIMIT": "260MiB", "GOGC": "50"},
+            leaves=self._leaves,
         )
 
     def _is_ready(self) -> bool:
@@ -104,3 +115,20 @@ class ObjectStore:
             "S3_ACCESS_KEY_ID": self._state.secret("s3-access-key"),
             "S3_SECRET_ACCESS_KEY": self._state.secret("s3-secret-key"),
         }
+
+
+def _call_socket(part: str, port: int) -> Path:
+    """The socket over which this part, with gRPC at this port, hears the other parts."""
+    return SOCKETS / f"seaweedfs-{part}-grpc-{port}.sock"
+
+
+def _has_room(part: str, port: int) -> bool:
+    """Whether the part can make its socket: one that an ended store left is taken away, if it is ours.
+
+    With one of another user in its place the server says that it is ready, and every upload hangs.
+    """
+    try:
+        _call_socket(part, port).unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

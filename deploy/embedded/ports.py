@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from deploy.embedded.failures import StateRefused
@@ -44,13 +45,13 @@ class Ports:
         """The port of this name; the same for the life of this object."""
         return self.take(name)
 
-    def take(self, name: str, twin: int = 0) -> int:
-        """The same for a server that also listens at this distance from its port."""
+    def take(self, name: str, twin: int = 0, fits: Callable[[int], bool] = lambda port: True) -> int:
+        """The same for a server that also listens at this distance from its port; each of them has to fit it."""
         with self._lock:
             if name not in self._checked:
                 remembered = self._ports.get(name, 0)
-                if not remembered or not is_free(remembered) or not is_free(remembered + twin):
-                    self._ports[name] = self._choose(twin)
+                if not remembered or not all(is_free(port) and fits(port) for port in {remembered, remembered + twin}):
+                    self._ports[name] = self._choose(twin, fits)
                     self._store()
                 self._checked.add(name)
             return self._ports[name]
@@ -88,10 +89,12 @@ class Ports:
             weakref.finalize(self, os.close, holder.detach())
         return True
 
-    def _choose(self, twin: int) -> int:
+    def _choose(self, twin: int, fits: Callable[[int], bool]) -> int:
         for _ in range(200):
             port = LOWEST + secrets.randbelow(HIGHEST - LOWEST)
             wanted = {port, port + twin}
-            if port not in self._ports.values() and all(is_free(each) and self._claim(each) for each in wanted):
+            if port in self._ports.values():
+                continue
+            if all(is_free(each) and self._claim(each) and fits(each) for each in wanted):
                 return port
         raise StateRefused(f"no free port was found on {LOOPBACK} between {LOWEST} and {HIGHEST}")

@@ -47,7 +47,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Program:
-    """What to start, and how to tell that it is ready and how to end it; one that is held waits for its release."""
+    """What to start, and how to tell that it is ready and how to end it; one that is held waits for its release.
+
+    `leaves` are files outside the state directory that it may leave behind; they are removed when it was stopped.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -61,6 +64,7 @@ class Program:
     start_seconds: float = 30.0
     start_attempts: int = 1
     held: bool = False
+    leaves: tuple[Path, ...] = ()
 
 
 class Child:

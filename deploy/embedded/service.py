@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -129,6 +130,9 @@ class Service:
             if self._child and self._program:
                 limit = self._program.stop_seconds if seconds is None else seconds
                 self._child.stop(self._program.stop_signal, limit)
+                for path in self._program.leaves:
+                    with contextlib.suppress(OSError):
+                        path.unlink(missing_ok=True)
 
     def _failure(self, how: str) -> StartFailed:
         code = self._child.exit_code if self._child else None

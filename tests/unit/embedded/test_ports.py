@@ -80,3 +80,11 @@ def test_a_broken_file_is_started_anew(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     file.write_text("{")
     assert Ports(file)["postgres"]
+
+
+def test_a_port_that_does_not_fit_is_chosen_again(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    chosen = Ports(file)["store"]
+    again = Ports(file).take("store", twin=1, fits=lambda port: port not in (chosen, chosen + 1))
+    assert again not in (chosen, chosen + 1)
+    assert Ports(file).take("store", fits=lambda port: port == again) == again
