@@ -19,11 +19,11 @@ from tests.bench.rows import Bench, Row
 REPETITIONS, SHORT = 50, 10
 
 
-async def measure(lab: Lab, repetitions: int, only: str) -> list[Row]:
+async def measure(lab: Lab, only: str, *, short: bool) -> list[Row]:
     environment = lab.stack.environment()
     temporal = await Client.connect(environment["TEMPORAL_ADDRESS"], namespace=environment["TEMPORAL_NAMESPACE"])
     ours = Ours(lab)
-    bench = Bench(lab, ours, temporal, repetitions)
+    bench = Bench(lab, ours, temporal, SHORT, settling=0) if short else Bench(lab, ours, temporal, REPETITIONS)
     await bench.prepare()
     figures = (
         bench.post,
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--json", default=os.environ.get("BENCH_JSON"), help="write the table there")
     arguments = parser.parse_args()
     with Lab() as lab:
-        rows = asyncio.run(measure(lab, SHORT if arguments.short else REPETITIONS, arguments.only))
+        rows = asyncio.run(measure(lab, arguments.only, short=arguments.short))
     show(rows, Console(width=140))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
