@@ -81,16 +81,19 @@ class ToolSteps:
         self._bench = bench
         self.claim = claim
         self._listed = listed
+        self._arguments: dict[Call, dict[str, Any]] = {}  # that fit; a call is looked at several times
 
     def prepare(self, view: View, call: Call) -> Prepared:
-        """Raises `Unacceptable` with what the model should know."""
+        """The call with its arguments, which nobody changes. Raises `Unacceptable` with what the model should know."""
         if call.index >= MOST_CALLS:
             raise Unacceptable(f"Too many calls in one answer: at most {MOST_CALLS} are made.")
         known = view.version.functions.get(call.name)
         if known is None:
             raise Unacceptable(f"There is no tool named {call.name[:100]!r}.")
         tool, function = known
-        return Prepared(call, tool, function, parse_arguments(call.arguments, function.parameters))
+        if call not in self._arguments:
+            self._arguments[call] = parse_arguments(call.arguments, function.parameters)
+        return Prepared(call, tool, function, self._arguments[call])
 
     def refused(self, view: View, turn: int, calls: Sequence[Call]) -> list[NewEvent]:
         """Results of the calls that cannot be made: they go back to the model with the turn itself."""
