@@ -32,9 +32,10 @@ class Stores:
         async def one(run_id: UUID) -> None:
             async with slots:
                 prefix = f"{tenant_id}/{run_id}/"
-                counts[OBJECTS] += len(await self._objects.listed(prefix))
-                counts[UPLOADS] += len(await self._objects.unfinished_uploads(prefix))
-                counts[WORKFLOWS] += len(await self._temporal.executions(tenant_id, run_id))
+                objects = await self._objects.listed(prefix)
+                uploads = await self._objects.unfinished_uploads(prefix)
+                executions = await self._temporal.executions(tenant_id, run_id)
+                counts.update({OBJECTS: len(objects), UPLOADS: len(uploads), WORKFLOWS: len(executions)})
 
         await asyncio.gather(*(one(run_id) for run_id in runs))
         counts[KEYS] = len(await self._keys.of_runs(tenant_id, runs))
@@ -48,7 +49,8 @@ class Stores:
         async def one(run_id: UUID) -> None:
             async with slots:
                 # First what could still write.
-                counts[WORKFLOWS] += await self._delete_executions(await self._temporal.executions(tenant_id, run_id))
+                ended = await self._delete_executions(await self._temporal.executions(tenant_id, run_id))
+                counts.update({WORKFLOWS: ended})
                 counts.update(await self._remove_below(f"{tenant_id}/{run_id}/"))
 
         await asyncio.gather(*(one(run_id) for run_id in runs))

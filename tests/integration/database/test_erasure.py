@@ -44,9 +44,9 @@ def settings(kind: type[Environment], servers: TestServers, **changed: str) -> A
 class Place:
     """Every store, and an eraser that works in them."""
 
-    def __init__(self, servers: TestServers, database: Database) -> None:
+    def __init__(self, servers: TestServers, database: Database, **stored: str) -> None:
         self.database = database
-        self.objects = ObjectStore(settings(ObjectStoreSettings, servers))
+        self.objects = ObjectStore(settings(ObjectStoreSettings, servers, **stored))
         self.keys = LiveKeys(settings(RedisSettings, servers))
         self.temporal = Temporal.open(settings(TemporalSettings, servers))
         self.live = EventStream.open(settings(RedisSettings, servers))
@@ -354,9 +354,20 @@ async def test_asking_twice_is_one_erasure(place: Place, home: Household) -> Non
 # Objects that nobody refers to
 
 
+@pytest.fixture
+async def apart(servers: TestServers, database: Database) -> AsyncIterator[Place]:
+    """With a bucket of its own: what others refer to is in other databases."""
+    made = Place(servers, database, s3_bucket=f"apart-{uuid4()}")
+    made.live.start()
+    await made.objects.make_bucket()
+    yield made
+    await made.close()
+
+
 async def test_only_objects_that_nobody_refers_to_are_collected(
-    place: Place, home: Household, database: Database
+    apart: Place, home: Household, database: Database
 ) -> None:
+    place = apart
     ended, live = await place.fill(home), await place.fill(home, end=False)
     kept_upload = await place.upload(home)
     lost = [
@@ -385,7 +396,6 @@ async def test_only_objects_that_nobody_refers_to_are_collected(
     assert await place.objects.listed(lost[3]) == []
     assert [each.key for each in await place.objects.listed(foreign)] == [foreign]
     assert await Collector(database, place.objects, 1).round() == 0  # another worker has it, or it rests
-    await place.objects.delete([foreign])
 
 
 async def test_a_run_that_was_asked_for_again_is_found_by_signal(place: Place, home: Household) -> None:
