@@ -14,7 +14,9 @@ class ObjectStoreSettings(Environment):
         default=None, pattern=r"^https?://[^/@\s]+/?$", description="http(s)://HOST:PORT; empty for Amazon S3"
     )
     s3_region: str = Field(default="us-east-1", description="region of the bucket")
-    s3_bucket: str = Field(default="agent-runtime", min_length=3, description="bucket, of this installation alone; it must exist")
+    s3_bucket: str = Field(
+        default="agent-runtime", min_length=3, description="bucket, of this installation alone; it must exist"
+    )
     s3_access_key_id: SecretStr | None = Field(
         default=None, description="access key; without one, the credentials of the task or machine are used"
     )
