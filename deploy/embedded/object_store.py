@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from deploy.embedded.binaries import find_weed
@@ -18,6 +18,7 @@ BUCKET = "agent-runtime"
 LONGEST_SOCKET_PATH = 100
 # Where its parts reach each other, whatever TMPDIR says (weed/command/mini.go of SeaweedFS 4.48).
 SOCKETS = Path("/tmp")  # noqa: S108
+PARTS = ("s3", "master", "volume", "filer")
 ADMIN_DISTANCE = 10_000
 
 
@@ -28,19 +29,17 @@ class ObjectStore:
 
     def __init__(self, state: StateDirectory, ports: Ports) -> None:
         self._state = state
+        s3 = ports.take("object-store-s3", fits=lambda port: _vacant(*self._sockets(port).values()))
         # Each that is left out would be the same for two stacks.
-        self._ports: dict[str, int] = {}
-        calls: dict[str, int] = {}
-        for part in ("s3", "master", "volume", "filer"):
-            self._ports[f"{part}.port"] = ports[f"object-store-{part}"]
-            calls[part] = ports.take(f"object-store-{part}.grpc", fits=functools.partial(_has_room, part))
-            self._ports[f"{part}.port.grpc"] = calls[part]
+        self._ports = {"s3.port": s3} | {f"{part}.port": ports[f"object-store-{part}"] for part in PARTS[1:]}
+        calls = {part: ports.take(f"object-store-{part}.grpc", fits=_fits(part)) for part in PARTS}
+        self._ports |= {f"{part}.port.grpc": port for part, port in calls.items()}
         # The admin part listens even when it is off, and other parts look for it at this distance whatever
         # `admin.port.grpc` says.
-        admin = ports.take("object-store-admin", twin=ADMIN_DISTANCE, fits=functools.partial(_has_room, "admin"))
-        self._ports["admin.port"] = admin
-        calls["admin"] = admin + ADMIN_DISTANCE
-        self._leaves = tuple(_call_socket(part, port) for part, port in calls.items())
+        self._ports["admin.port"] = ports.take("object-store-admin", twin=ADMIN_DISTANCE, fits=_fits("admin"))
+        calls["admin"] = self._ports["admin.port"] + ADMIN_DISTANCE
+        own = (_call_socket(part, port) for part, port in calls.items())
+        self._leaves = (*own, *self._sockets(s3).values())
 
     @property
     def _home(self) -> Path:
@@ -58,8 +57,7 @@ class ObjectStore:
             "s3.config": self._home / "s3.json",
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
-            "s3.localSocket": self._socket("s3"),
-            "filer.localSocket": self._socket("filer"),
+            **{f"{part}.localSocket": path for part, path in self._sockets(self._ports["s3.port"]).items()},
             "admin.ui": "false",
             "webdav": "false",
             "master.telemetry": "false",
@@ -79,11 +77,12 @@ class ObjectStore:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
 
-    def _socket(self, part: str) -> Path:
-        path = self._home / f"{part}.sock"
-        if len(str(path)) <= LONGEST_SOCKET_PATH:
-            return path
-        return Path(tempfile.gettempdir()) / f"agent-runtime-{part}-{self._ports['s3.port']}.sock"
+    def _sockets(self, port: int) -> dict[str, Path]:
+        """Where S3, at this port, and the filer are asked by the other parts."""
+        own = {part: self._home / f"{part}.sock" for part in ("s3", "filer")}
+        if all(len(str(path)) <= LONGEST_SOCKET_PATH for path in own.values()):
+            return own
+        return {part: Path(tempfile.gettempdir()) / f"agent-runtime-{part}-{port}.sock" for part in own}
 
     def program(self) -> Program:
         return Program(
@@ -122,13 +121,19 @@ def _call_socket(part: str, port: int) -> Path:
     return SOCKETS / f"seaweedfs-{part}-grpc-{port}.sock"
 
 
-def _has_room(part: str, port: int) -> bool:
-    """Whether the part can make its socket: one that an ended store left is taken away, if it is ours.
+def _fits(part: str) -> Callable[[int], bool]:
+    """Whether the part could make the socket that goes with its port."""
+    return lambda port: _vacant(_call_socket(part, port))
+
+
+def _vacant(*sockets: Path) -> bool:
+    """Whether sockets can be made there: what an ended store left is taken away, if it is ours.
 
     With one of another user in its place the server says that it is ready, and every upload hangs.
     """
     try:
-        _call_socket(part, port).unlink(missing_ok=True)
+        for path in sockets:
+            path.unlink(missing_ok=True)
     except OSError:
         return False
     return True
