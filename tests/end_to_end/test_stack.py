@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from deploy.embedded.ports import LOOPBACK
-from deploy.embedded.state import STATE_VERSION
-from tests.fixtures.commands import agent_runtime, family, status, until, up
+from tests.fixtures.commands import agent_runtime, family, status, up
 
 SERVERS = ("postgres", "valkey", "object-store", "temporal")
 # What a user waits on an idle machine is a figure of `up`; here other tests run beside.
@@ -61,21 +60,6 @@ def test_a_second_up_on_the_same_state_says_so(running: dict[str, Any], state: P
     assert status(state)["supervisor"] == running["supervisor"]
 
 
-def test_what_dies_comes_back(running: dict[str, Any], state: Path) -> None:
-    for name in (*SERVERS, "api", "worker-1"):
-        psutil.Process(running["services"][name]["pid"]).kill()
-
-    def all_back() -> bool:
-        services = status(state)["services"]
-        return all(
-            services[name]["status"] == "running" and services[name]["restarts"] >= 1
-            for name in (*SERVERS, "api", "worker-1")
-        )
-
-    assert until(all_back, 40), status(state)
-    assert until(lambda: httpx.get(f"{running['api_url']}/readyz").status_code == 200)
-
-
 def test_after_the_death_of_everything_the_next_up_recovers(running: dict[str, Any], state: Path) -> None:
     processes = family(running)
     for process in processes:
@@ -88,15 +72,6 @@ def test_after_the_death_of_everything_the_next_up_recovers(running: dict[str, A
     assert httpx.get(f"{again['api_url']}/readyz").status_code == 200
     ports = {name: service["address"] for name, service in again["services"].items() if name != "api"}
     assert ports == {name: running["services"][name]["address"] for name in ports}
-
-
-def test_a_state_directory_of_a_newer_version_is_refused(scratch: Path) -> None:
-    state = scratch / "state"
-    state.mkdir()
-    (state / "version").write_text(str(STATE_VERSION + 1))
-    for command in (("up", "--detach"), ("up",), ("status",), ("token",)):
-        assert "newer release" in " ".join(agent_runtime(*command, "--state-dir", str(state), code=4).split())
-    assert [path.name for path in state.iterdir()] == ["version"]
 
 
 def test_a_taken_port_is_told_in_words(scratch: Path) -> None:

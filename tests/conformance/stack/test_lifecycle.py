@@ -1,4 +1,4 @@
-"""More of the embedded stack as a user runs it: restarts, two side by side, and signals."""
+"""More of the embedded stack as a user runs it: restarts, deaths, two side by side, signals, a newer state."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from deploy.embedded.control import SUPERVISOR
-from tests.fixtures.commands import BUSY_STOP_SECONDS, agent_runtime, family, until, up
+from deploy.embedded.state import STATE_VERSION
+from tests.fixtures.commands import BUSY_STOP_SECONDS, agent_runtime, family, status, until, up
 
+PROCESSES = ("postgres", "valkey", "object-store", "temporal", "api", "worker-1")
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("embedded-stack")]
 
 
@@ -81,3 +83,24 @@ def test_a_signal_during_the_start_leaves_nothing_behind(scratch: Path) -> None:
         process.terminate()
         assert process.wait(30) == 0
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_what_dies_comes_back(running: dict[str, Any], state: Path) -> None:
+    for name in PROCESSES:
+        psutil.Process(running["services"][name]["pid"]).kill()
+
+    def all_back() -> bool:
+        services = status(state)["services"]
+        return all(services[name]["status"] == "running" and services[name]["restarts"] >= 1 for name in PROCESSES)
+
+    assert until(all_back, 40), status(state)
+    assert until(lambda: httpx.get(f"{running['api_url']}/readyz").status_code == 200)
+
+
+def test_a_state_directory_of_a_newer_version_is_refused(scratch: Path) -> None:
+    state = scratch / "state"
+    state.mkdir()
+    (state / "version").write_text(str(STATE_VERSION + 1))
+    for command in (("up", "--detach"), ("up",), ("status",), ("token",)):
+        assert "newer release" in " ".join(agent_runtime(*command, "--state-dir", str(state), code=4).split())
+    assert [path.name for path in state.iterdir()] == ["version"]
