@@ -144,10 +144,11 @@ async def test_a_call_that_was_opened_and_is_not_made_is_given_back(
 async def test_a_write_that_outlives_the_slice_is_waited_for(platform: Platform) -> None:
     """Rule 10: it was sent, and is never repeated: nobody else could go on with it."""
     item = f"sw-{uuid4().hex[:8]}"
-    platform.tools.slow(f"/order/{item}", 1.5)
+    platform.tools.slow(f"/order/{item}", 3.5)
     tools = [platform.tool("look", "read"), platform.tool("order", "write")]
     turns: list[dict[str, Any]] = [{"tool_calls": [call("order", item=item), call("look", item=item)]}, GOOD]
-    with platform.workers(1, WORKER_SLICE_SECONDS="0.5"):
+    # Long enough for a busy machine to send both calls within it.
+    with platform.workers(1, WORKER_SLICE_SECONDS="2"):
         async with platform.client() as api, platform.model() as model, platform.records() as records:
             agent = await platform.agent(api, model, turns, tools=tools)
             run = await api.runs.run(agent, "hello", timeout=20)
