@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from agent_runtime import Artifact, AsyncClient, Delta, Run
+from agent_runtime import AgentRuntimeFailure, Artifact, AsyncClient, Delta, Run
 
 from deploy.demo.checks import Event, Evidence, Explanation, Kill
 from deploy.demo.model_control import ModelControl
@@ -206,12 +206,13 @@ class Story:
 async def _where(client: AsyncClient, main: Following) -> str:
     """Where the story stands that took too long: what was seen of its run, and what its log says."""
     seen = main.events[-1]["type"] if main.events else "nothing"
-    run = await client.runs.get(main.run.id)
-    log = [event async for event in client.runs.events(run.id)]
-    return (
-        f"it was not over after {STORY_SECONDS:.0f} s. Of run {run.id}, {len(main.events)} of {len(log)} events came, "
-        f"the last one {seen}; it is {run.status}"
-    )
+    late = f"it was not over after {STORY_SECONDS:.0f} s. Of run {main.run.id} the last event that came was {seen}"
+    try:
+        run = await client.runs.get(main.run.id)
+        log = [event async for event in client.runs.events(run.id)]
+    except AgentRuntimeFailure as failure:
+        return f"{late}; how it stands could not be asked: {failure}"
+    return f"{late}, {len(main.events)} of {len(log)}; it is {run.status}"
 
 
 def _place(event: Event) -> tuple[Any, Any]:

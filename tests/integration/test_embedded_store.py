@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from deploy.embedded.object_store import SOCKETS, ObjectStore
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import Flag
 from deploy.embedded.service import Service
 from deploy.embedded.state import StateDirectory
+from libs.clients.object_store import ObjectStore as ObjectStoreClient
+from libs.settings.object_store import ObjectStoreSettings
 from tests.fixtures.commands import reachable_directory
 
 
@@ -45,7 +47,7 @@ def test_it_keeps_objects_where_a_socket_of_another_user_stands_in_its_way(state
         service = Service(store.name, store.program, state, Flag())
         service.start()
         try:
-            _keep_one(store.environment())
+            asyncio.run(_keep_one(store.environment()))
             chosen = Ports(state.path / "ports.json")
             chosen.adopt()
             sockets = [_socket(chosen, part) for part in ("master", "volume", "filer")]
@@ -59,14 +61,8 @@ def test_it_keeps_objects_where_a_socket_of_another_user_stands_in_its_way(state
         blocked.rmdir()
 
 
-def _keep_one(settings: dict[str, str]) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings["S3_ENDPOINT_URL"],
-        region_name=settings["S3_REGION"],
-        aws_access_key_id=settings["S3_ACCESS_KEY_ID"],
-        aws_secret_access_key=settings["S3_SECRET_ACCESS_KEY"],
-        config=Config(read_timeout=10, retries={"max_attempts": 0}),
-    )
-    client.put_object(Bucket=settings["S3_BUCKET"], Key="one", Body=b"kept")
-    assert client.get_object(Bucket=settings["S3_BUCKET"], Key="one")["Body"].read() == b"kept"
+async def _keep_one(settings: dict[str, str]) -> None:
+    values: dict[str, Any] = {name.lower(): value for name, value in settings.items()}
+    client = ObjectStoreClient(ObjectStoreSettings(**values))
+    await client.put("one", b"kept", "text/plain")
+    assert await client.get("one") == b"kept"
